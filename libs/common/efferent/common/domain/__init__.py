@@ -1,0 +1,1 @@
+"""The pure domain: knows no clock, network, randomness or library but pydantic's shapes."""
