@@ -1,4 +1,4 @@
-"""Content blocks of messages and tool results, in the API's own shape (events.md)."""
+"""Content blocks of messages and tool results, in the API's own shape."""
 
 from typing import Annotated, Literal
 

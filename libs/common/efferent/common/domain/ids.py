@@ -1,7 +1,7 @@
 """Identifiers: one NewType per kind, their prefixes, and how ids are made.
 
 Every id is ``<prefix><lower-case base32>``: unique when lower-cased and free of dots, because ids are NATS subject
-tokens. The domain never draws random numbers: an id is derived from a seed that the caller drew, or from ids that exist.
+tokens. The domain never draws random numbers: an id is derived from a seed that the caller drew, or from other ids.
 """
 
 import base64
@@ -28,7 +28,7 @@ Prefix = Literal["agent_", "env_", "sesn_", "sthr_", "sevt_", "rec_", "claim_", 
 SEED_LENGTH: Final = 24
 _BODY: Final = re.compile(r"[A-Za-z0-9]{1,64}")
 _SESSION_PREFIX_ACCEPTED: Final = "session_"
-"""Alternate prefix that clients may send for a session (behaviour.md 0.5)."""
+"""Alternate prefix that clients may send for a session."""
 
 
 def derive(prefix: Prefix, *parts: str) -> str:

@@ -17,12 +17,15 @@ from efferent.common.domain.events.agent import (
     AgentToolUse,
 )
 from efferent.common.domain.events.internal import (
+    CompactionDue,
     ContextCompacted,
     InputQueued,
+    MetadataCleared,
     ModelRequestPriced,
     ModelThought,
     RequestAccepted,
     RetryScheduled,
+    SessionArchived,
     SessionCreated,
     TurnClaimed,
 )
@@ -127,8 +130,75 @@ InternalEvent = (
     | ModelThought
     | ModelRequestPriced
     | RetryScheduled
+    | SessionArchived
+    | MetadataCleared
+    | CompactionDue
     | ContextCompacted
 )
 PublicEvent = UserEvent | AgentEvent | SessionEvent | SpanEvent | WorkflowRunEvent
 Event = Annotated[PublicEvent | InternalEvent, Field(discriminator="type")]
 """Any event that a record may hold. Previews (``event_start``, ``event_delta``) are never in a record."""
+
+__all__ = [
+    "AgentCustomToolUse",
+    "AgentEvent",
+    "AgentMcpToolResult",
+    "AgentMcpToolUse",
+    "AgentMessage",
+    "AgentThinking",
+    "AgentThreadContextCompacted",
+    "AgentThreadMessageReceived",
+    "AgentThreadMessageSent",
+    "AgentToolResult",
+    "AgentToolUse",
+    "CompactionDue",
+    "ContextCompacted",
+    "Event",
+    "InputQueued",
+    "InternalEvent",
+    "MetadataCleared",
+    "ModelRequestPriced",
+    "ModelThought",
+    "PublicEvent",
+    "RequestAccepted",
+    "RetryScheduled",
+    "SessionArchived",
+    "SessionCreated",
+    "SessionDeleted",
+    "SessionError",
+    "SessionEvent",
+    "SessionStatusIdle",
+    "SessionStatusRescheduled",
+    "SessionStatusRunning",
+    "SessionStatusTerminated",
+    "SessionThreadCreated",
+    "SessionThreadStatusIdle",
+    "SessionThreadStatusRescheduled",
+    "SessionThreadStatusRunning",
+    "SessionThreadStatusTerminated",
+    "SessionUpdated",
+    "SessionUsage",
+    "SpanEvent",
+    "SpanModelRequestEnd",
+    "SpanModelRequestStart",
+    "SpanOutcomeEvaluationEnd",
+    "SpanOutcomeEvaluationOngoing",
+    "SpanOutcomeEvaluationStart",
+    "SystemMessage",
+    "TurnClaimed",
+    "UserCustomToolResult",
+    "UserDefineOutcome",
+    "UserEvent",
+    "UserInterrupt",
+    "UserMessage",
+    "UserToolConfirmation",
+    "UserToolResult",
+    "WorkflowRunCreated",
+    "WorkflowRunError",
+    "WorkflowRunEvent",
+    "WorkflowRunPhaseEnded",
+    "WorkflowRunPhaseStarted",
+    "WorkflowRunStatusEnded",
+    "WorkflowRunStatusIdle",
+    "WorkflowRunStatusRunning",
+]

@@ -43,6 +43,7 @@ class RequestAccepted(Shape):
     type: Literal["internal.request_accepted"] = "internal.request_accepted"
     id: EventId
     idempotency_key: str
+    event_ids: tuple[EventId, ...]
     processed_at: Timestamp
 
 
@@ -85,6 +86,30 @@ class RetryScheduled(Shape):
     id: EventId
     attempt: int
     not_before: Timestamp
+    processed_at: Timestamp
+
+
+class SessionArchived(Shape):
+    """A client archived the session; the public terminated events follow in the same record."""
+
+    type: Literal["internal.session_archived"] = "internal.session_archived"
+    id: EventId
+    processed_at: Timestamp
+
+
+class MetadataCleared(Shape):
+    """The metadata bag is empty from here on (``session.updated`` does not show an empty bag)."""
+
+    type: Literal["internal.metadata_cleared"] = "internal.metadata_cleared"
+    id: EventId
+    processed_at: Timestamp
+
+
+class CompactionDue(Shape):
+    """The context nears the model's window: it is summarised before the next request."""
+
+    type: Literal["internal.compaction_due"] = "internal.compaction_due"
+    id: EventId
     processed_at: Timestamp
 
 

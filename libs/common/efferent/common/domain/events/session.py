@@ -2,8 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import model_serializer
-from pydantic.functional_serializers import SerializerFunctionWrapHandler
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from efferent.common.domain.content import Shape
 from efferent.common.domain.events.stop import Failure, RefusalStopDetails, StopReason
@@ -110,7 +109,7 @@ class SessionError(Shape):
 
 
 class SessionUpdated(Shape):
-    """An update changed something: only the changed fields are written (behaviour.md 3.5)."""
+    """An update changed something: only the changed fields are written."""
 
     type: Literal["session.updated"] = "session.updated"
     id: EventId

@@ -1,4 +1,4 @@
-"""Agents as they are stored and answered: the Agent resource, its tools and model configuration (routes.md)."""
+"""Agents as they are stored and answered: the Agent resource, its tools and model configuration."""
 
 from typing import Annotated, Literal
 

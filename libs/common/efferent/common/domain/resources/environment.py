@@ -1,4 +1,4 @@
-"""Environments as they are stored and answered (routes.md)."""
+"""Environments as they are stored and answered."""
 
 from typing import Annotated, Literal
 

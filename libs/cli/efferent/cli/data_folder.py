@@ -1,0 +1,158 @@
+"""The data folder of one machine: who uses it, which format it has, and the secrets that the supervisor keeps in it.
+
+    lock            held by the supervisor and by nats-server for as long as they live
+    format          number of the folder's format
+    api_key         the key that the first start made (0600), unless EFFERENT_API_KEY gives one
+    run/nats.json   port and token of the embedded nats-server (0600)
+
+The services keep their own folders beside these and know nothing about them.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from efferent.cli.errors import CommandError
+
+FORMAT: Final = 1
+_LOCK_WAIT_S: Final = 1.0
+_LOCK_POLL_S: Final = 0.05
+_PRIVATE_FILE: Final = 0o600
+_PRIVATE_FOLDER: Final = 0o700
+
+
+@dataclass(frozen=True, slots=True)
+class NatsAccess:
+    """Where the embedded nats-server listens and what it wants to hear."""
+
+    port: int
+    token: str
+
+    @property
+    def url(self) -> str:
+        """The address for clients on this machine."""
+        return f"nats://127.0.0.1:{self.port}"
+
+
+class DataFolder:
+    """A data folder that this process holds, until the process ends."""
+
+    def __init__(self, path: Path, lock_fd: int) -> None:
+        self.path = path
+        self.lock_fd = lock_fd
+        """Open on the lock: a child that inherits it holds the folder too."""
+
+    @classmethod
+    def open(cls, path: Path) -> "DataFolder":
+        """Make the folder when it is not there, take it for this process and check its format. Raises CommandError."""
+        try:
+            path.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+            path.chmod(_PRIVATE_FOLDER)
+            lock_fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT, _PRIVATE_FILE)
+        except OSError as error:
+            raise CommandError(f"the data folder {path} cannot be used: {error.strerror}") from error
+        _take(lock_fd, path)
+        folder = cls(path, lock_fd)
+        folder._check_format()
+        return folder
+
+    def close(self) -> None:
+        """Let others have the folder."""
+        os.close(self.lock_fd)
+
+    def api_key(self) -> str:
+        """The key kept in the folder; made at the first call. Raises CommandError when the file is empty."""
+        file = self.path / "api_key"
+        if not file.exists():
+            _write_private(file, "sk-ant-efferent-" + secrets.token_urlsafe(32) + "\n")
+        if not (key := file.read_text().strip()):
+            raise CommandError(f"{file} is empty: put a key in it, or delete it to get a new one")
+        return key
+
+    def nats_access(self) -> NatsAccess:
+        """Port and token of the embedded nats-server: the same as last time when the port is still free."""
+        file = self.path / "run" / "nats.json"
+        known = read_nats_access(self.path)
+        if known is not None and _is_free(known.port):
+            return known
+        access = NatsAccess(port=_free_port(), token=known.token if known is not None else secrets.token_urlsafe(32))
+        file.parent.mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
+        _write_private(file, json.dumps({"port": access.port, "token": access.token}))
+        return access
+
+    def _check_format(self) -> None:
+        file = self.path / "format"
+        if not file.exists():
+            _write_private(file, f"{FORMAT}\n")
+            return
+        text = file.read_text().strip()
+        if not text.isdecimal():
+            raise CommandError(f"{file} does not hold the number of a format; is {self.path} a data folder of Efferent?")
+        if int(text) > FORMAT:
+            raise CommandError(
+                f"the data folder {self.path} has format {text}, which a newer release wrote; "
+                f"this release knows formats up to {FORMAT}: use the newer release"
+            )
+
+
+def read_nats_access(path: Path) -> NatsAccess | None:
+    """Port and token of the embedded nats-server of this data folder; None when it never had one."""
+    try:
+        raw = json.loads((path / "run" / "nats.json").read_text())
+        return NatsAccess(port=int(raw["port"]), token=str(raw["token"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _take(lock_fd: int, path: Path) -> None:
+    """Lock the folder. Waits a moment, since what was killed with the last supervisor may take one to be gone."""
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                holder = os.pread(lock_fd, 32, 0).decode(errors="replace").strip() or "unknown"
+                os.close(lock_fd)
+                raise CommandError(
+                    f"the data folder {path} is in use by another 'efferent up' (process {holder}): "
+                    "stop it first, or choose another folder with EFFERENT_DATA_DIR"
+                ) from None
+            time.sleep(_LOCK_POLL_S)
+    os.ftruncate(lock_fd, 0)
+    os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
+
+
+def _write_private(file: Path, text: str) -> None:
+    """Write a file that only its owner can read; it is there as a whole or not at all."""
+    temporary = file.with_name(file.name + ".new")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE_FILE)
+    with os.fdopen(fd, "w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(file)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

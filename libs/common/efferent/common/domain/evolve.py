@@ -1,0 +1,367 @@
+"""``evolve``: folds one event into the state. Total and boring: no clock, no I/O, never raises on a stored fact."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
+
+from efferent.common.domain.events import (
+    AgentCustomToolUse,
+    AgentMcpToolResult,
+    AgentMcpToolUse,
+    AgentMessage,
+    AgentThinking,
+    AgentThreadContextCompacted,
+    AgentThreadMessageReceived,
+    AgentThreadMessageSent,
+    AgentToolResult,
+    AgentToolUse,
+    CompactionDue,
+    ContextCompacted,
+    InputQueued,
+    InternalEvent,
+    MetadataCleared,
+    ModelRequestPriced,
+    ModelThought,
+    PublicEvent,
+    RequestAccepted,
+    RetryScheduled,
+    SessionArchived,
+    SessionCreated,
+    SessionDeleted,
+    SessionError,
+    SessionStatusIdle,
+    SessionStatusRescheduled,
+    SessionStatusRunning,
+    SessionStatusTerminated,
+    SessionThreadCreated,
+    SessionThreadStatusIdle,
+    SessionThreadStatusRescheduled,
+    SessionThreadStatusRunning,
+    SessionThreadStatusTerminated,
+    SessionUpdated,
+    SessionUsage,
+    SpanModelRequestEnd,
+    SpanModelRequestStart,
+    SpanOutcomeEvaluationEnd,
+    SpanOutcomeEvaluationOngoing,
+    SpanOutcomeEvaluationStart,
+    SystemMessage,
+    TurnClaimed,
+    UserCustomToolResult,
+    UserDefineOutcome,
+    UserInterrupt,
+    UserMessage,
+    UserToolConfirmation,
+    UserToolResult,
+    WorkflowRunCreated,
+    WorkflowRunError,
+    WorkflowRunPhaseEnded,
+    WorkflowRunPhaseStarted,
+    WorkflowRunStatusEnded,
+    WorkflowRunStatusIdle,
+    WorkflowRunStatusRunning,
+)
+from efferent.common.domain.ids import EventId
+from efferent.common.domain.record import Record
+from efferent.common.domain.resources.environment import SelfHostedConfig
+from efferent.common.domain.state import (
+    ANSWERS_MAX,
+    IDEMPOTENCY_KEYS_MAX,
+    Answer,
+    AwaitingConfirmation,
+    AwaitingResult,
+    CallPhase,
+    Claim,
+    Denied,
+    Idle,
+    Rescheduling,
+    Runnable,
+    Runner,
+    Running,
+    SessionState,
+    Terminated,
+    ToolCall,
+)
+from efferent.common.domain.timestamp import Timestamp, seconds_between
+
+
+def fold(state: SessionState | None, records: Iterable[Record]) -> SessionState | None:
+    """Fold whole records, in order."""
+    for record in records:
+        for entry in record.entries:
+            state = evolve(state, entry.event)
+    return state
+
+
+def evolve(state: SessionState | None, event: PublicEvent | InternalEvent) -> SessionState | None:
+    """The state after the event. Before ``internal.session_created`` there is no state, and facts change nothing."""
+    if isinstance(event, SessionCreated):
+        return _created(event)
+    if state is None:
+        return None
+    if event.processed_at is not None and event.processed_at > state.last_at:
+        state = replace(state, last_at=event.processed_at)
+    return _changed(state, event)
+
+
+def _created(event: SessionCreated) -> SessionState:
+    return SessionState(
+        session_id=event.session_id,
+        workspace_id=event.workspace_id,
+        primary_thread_id=event.primary_thread_id,
+        agent=event.agent,
+        environment_id=event.environment_id,
+        environment_config=event.environment_config,
+        title=event.title,
+        metadata=event.metadata,
+        vault_ids=event.vault_ids,
+        deployment_id=event.deployment_id,
+        created_at=event.processed_at,
+        updated_at=event.processed_at,
+        last_at=event.processed_at,
+    )
+
+
+def _changed(state: SessionState, event: PublicEvent | InternalEvent) -> SessionState:  # one case per fact
+    match event:
+        case InputQueued():
+            return _queued(state, event)
+        case RequestAccepted():
+            kept = (*state.accepted_keys, (event.idempotency_key, event.event_ids))
+            return replace(state, accepted_keys=kept[-IDEMPOTENCY_KEYS_MAX:])
+        case TurnClaimed():
+            claim = Claim(claim_id=event.claim_id, brain_id=event.brain_id)
+            return replace(state, claim=claim, stalled_claims=state.stalled_claims + 1)
+        case SessionStatusRunning():
+            return _running(state, event.processed_at)
+        case SessionStatusIdle():
+            ended = _stop_clock(state, event.processed_at)
+            return replace(
+                ended, status=Idle(event.stop_reason), claim=None, stalled_claims=0, updated_at=event.processed_at
+            )
+        case RetryScheduled():
+            return _rescheduled(state, event)
+        case SessionStatusTerminated():
+            ended = _stop_clock(state, event.processed_at)
+            return replace(
+                ended,
+                status=Terminated(event.processed_at),
+                claim=None,
+                calls=(),
+                queue=(),
+                updated_at=event.processed_at,
+            )
+        case SessionArchived():
+            return replace(state, archived_at=event.processed_at)
+        case MetadataCleared():
+            return replace(state, metadata={}, updated_at=event.processed_at)
+        case SessionUpdated():
+            return _updated(state, event)
+        case SessionDeleted():
+            return replace(state, deleted=True, queue=(), calls=(), claim=None)
+        case SpanModelRequestStart():
+            return _span(state, event.id)
+        case SpanModelRequestEnd():
+            return _span_ended(state, event)
+        case ModelRequestPriced():
+            spent = state.totals.list_cost_micro_usd + (event.list_cost_micro_usd or 0)
+            return replace(state, totals=replace(state.totals, list_cost_micro_usd=spent))
+        case UserMessage() | SystemMessage():
+            return _context(_dequeued(state, event.id), event.id)
+        case UserInterrupt():
+            return _dequeued(state, event.id)
+        case UserToolConfirmation():
+            return _confirmed(_dequeued(state, event.id), event)
+        case AgentToolUse():
+            return _called(state, event.id, ToolCall(event.id, event.name, event.input, *_placed(state, event)))
+        case AgentMcpToolUse():
+            phase: CallPhase = AwaitingConfirmation() if event.evaluated_permission == "ask" else Runnable()
+            return _called(state, event.id, ToolCall(event.id, event.name, event.input, "mcp", phase))
+        case AgentCustomToolUse():
+            return _called(state, event.id, ToolCall(event.id, event.name, event.input, "client", AwaitingResult()))
+        case AgentToolResult():
+            return _settled(state, event.tool_use_id, event.id)
+        case AgentMcpToolResult():
+            return _settled(state, event.mcp_tool_use_id, event.id)
+        case UserCustomToolResult():
+            return _answered(_settled(state, event.custom_tool_use_id, event.id), event.custom_tool_use_id, event)
+        case UserToolResult():
+            return _answered(_settled(state, event.tool_use_id, event.id), event.tool_use_id, event)
+        case AgentMessage():
+            return _context(replace(state, compactions=0), event.id)
+        case CompactionDue():
+            return replace(state, compaction_due=True)
+        case ContextCompacted():
+            return replace(state, compaction_due=False, compactions=state.compactions + 1)
+        case (
+            ModelThought()
+            | AgentThinking()
+            | AgentThreadContextCompacted()
+            | AgentThreadMessageReceived()
+            | AgentThreadMessageSent()
+            | SessionStatusRescheduled()
+            | SessionError()
+            | SessionUsage()
+            | SessionThreadCreated()
+            | SessionThreadStatusRunning()
+            | SessionThreadStatusIdle()
+            | SessionThreadStatusRescheduled()
+            | SessionThreadStatusTerminated()
+            | SpanOutcomeEvaluationStart()
+            | SpanOutcomeEvaluationOngoing()
+            | SpanOutcomeEvaluationEnd()
+            | UserDefineOutcome()
+            | WorkflowRunCreated()
+            | WorkflowRunStatusRunning()
+            | WorkflowRunStatusIdle()
+            | WorkflowRunStatusEnded()
+            | WorkflowRunError()
+            | WorkflowRunPhaseStarted()
+            | WorkflowRunPhaseEnded()
+            | SessionCreated()
+        ):
+            return state
+
+
+def digest(*parts: str) -> str:
+    """A short digest by which an answer that is sent again is recognised."""
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
+
+
+def confirmation_digest(result: str, deny_message: str | None) -> str:
+    """Digest of a confirmation."""
+    return digest("confirmation", result, deny_message or "")
+
+
+def result_digest(event: UserCustomToolResult | UserToolResult) -> str:
+    """Digest of a result, over its content and its error mark."""
+    return digest("result", str(bool(event.is_error)), *(block.model_dump_json() for block in event.content))
+
+
+def _queued(state: SessionState, event: InputQueued) -> SessionState:
+    state = replace(state, queue=(*state.queue, event.event))
+    if isinstance(event.event, UserToolConfirmation):
+        answer = event.event
+        known = Answer(
+            answer.tool_use_id, answer.id, confirmation_digest(answer.result, answer.deny_message), answer.processed_at
+        )
+        return replace(state, answers=(*state.answers, known)[-ANSWERS_MAX:])
+    return state
+
+
+def _dequeued(state: SessionState, event_id: EventId) -> SessionState:
+    if not any(item.id == event_id for item in state.queue):
+        return state
+    return replace(state, queue=tuple(item for item in state.queue if item.id != event_id))
+
+
+def _context(state: SessionState, event_id: EventId) -> SessionState:
+    return replace(state, last_context_event=event_id)
+
+
+def _running(state: SessionState, at: Timestamp) -> SessionState:
+    match state.status:
+        case Running():
+            return state
+        case Rescheduling(rounds=rounds, failures=failures):
+            return replace(state, status=Running(since=at, rounds=rounds, failures=failures))
+        case Idle(stop_reason=reason) if reason is not None and reason.type == "requires_action":
+            return replace(state, status=Running(since=at))
+        case Idle() | Terminated():
+            return replace(state, status=Running(since=at), compactions=0)
+
+
+def _stop_clock(state: SessionState, at: Timestamp) -> SessionState:
+    totals = replace(state.totals, turns_ended=state.totals.turns_ended + 1)
+    if isinstance(state.status, Running):
+        worked = seconds_between(state.status.since, at)
+        totals = replace(totals, active_seconds=totals.active_seconds + worked)
+    return replace(state, totals=totals)
+
+
+def _rescheduled(state: SessionState, event: RetryScheduled) -> SessionState:
+    if not isinstance(state.status, Running):
+        return state
+    stopped = _stop_clock(state, event.processed_at)
+    waiting = Rescheduling(not_before=event.not_before, rounds=state.status.rounds, failures=state.status.failures + 1)
+    return replace(stopped, status=waiting, totals=replace(stopped.totals, turns_ended=state.totals.turns_ended))
+
+
+def _span(state: SessionState, span_id: EventId | None) -> SessionState:
+    if isinstance(state.status, Running):
+        return replace(state, status=replace(state.status, span_id=span_id))
+    return state
+
+
+def _span_ended(state: SessionState, event: SpanModelRequestEnd) -> SessionState:
+    used = event.model_usage
+    totals = replace(
+        state.totals,
+        input_tokens=state.totals.input_tokens + used.input_tokens,
+        output_tokens=state.totals.output_tokens + used.output_tokens,
+        cache_creation_tokens=state.totals.cache_creation_tokens + used.cache_creation_input_tokens,
+        cache_read_tokens=state.totals.cache_read_tokens + used.cache_read_input_tokens,
+    )
+    state = replace(_span(state, None), totals=totals)
+    if isinstance(state.status, Running) and not event.is_error:
+        advanced = replace(state.status, rounds=state.status.rounds + 1, failures=0)
+        return replace(state, status=advanced, stalled_claims=0)
+    return state
+
+
+def _placed(state: SessionState, event: AgentToolUse) -> tuple[Runner, CallPhase]:
+    on_worker = isinstance(state.environment_config, SelfHostedConfig)
+    runner: Runner = "worker" if on_worker else "sandbox"
+    match event.evaluated_permission:
+        case "allow":
+            return runner, AwaitingResult() if on_worker else Runnable()
+        case "ask":
+            return runner, AwaitingConfirmation()
+        case "deny":
+            return runner, Denied(denial_text(event))
+
+
+def denial_text(event: AgentToolUse) -> str:
+    """What the model reads when a call was refused before anybody was asked."""
+    if event.evaluation is None:
+        return f"The tool {event.name} is not available in this session."
+    return f"Permission to use {event.name} has been denied."
+
+
+def _called(state: SessionState, event_id: EventId, call: ToolCall) -> SessionState:
+    return _context(replace(state, calls=(*state.calls, call), compactions=0), event_id)
+
+
+def _confirmed(state: SessionState, event: UserToolConfirmation) -> SessionState:
+    call = state.call(event.tool_use_id)
+    if call is None:
+        return state
+    phase: CallPhase
+    if event.result == "deny":
+        said = f" Rejection message: {event.deny_message}" if event.deny_message else ""
+        phase = Denied(f"Permission to use {call.name} has been rejected.{said}")
+    else:
+        phase = AwaitingResult() if call.runner == "worker" else Runnable()
+    return state.with_call(replace(call, phase=phase))
+
+
+def _settled(state: SessionState, call_id: EventId, event_id: EventId) -> SessionState:
+    remaining = tuple(call for call in state.calls if call.id != call_id)
+    return _context(replace(state, calls=remaining, stalled_claims=0), event_id)
+
+
+def _answered(state: SessionState, call_id: EventId, event: UserCustomToolResult | UserToolResult) -> SessionState:
+    known = Answer(call_id, event.id, result_digest(event), event.processed_at)
+    return replace(state, answers=(*state.answers, known)[-ANSWERS_MAX:])
+
+
+def _updated(state: SessionState, event: SessionUpdated) -> SessionState:
+    state = replace(state, updated_at=event.processed_at)
+    changed = event.model_fields_set
+    if "title" in changed:
+        state = replace(state, title=event.title)
+    if "metadata" in changed:
+        state = replace(state, metadata=event.metadata or {})
+    if event.agent is not None:
+        state = replace(state, agent=event.agent)
+    return state

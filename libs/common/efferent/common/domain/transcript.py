@@ -1,0 +1,89 @@
+"""Folds a thread's events into the model's context. A pure function of the log; only the brain needs it.
+
+Messages are immutable and keep their identity while they do not change, so that an adapter may cache their encoding.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from efferent.common.domain.content import TextBlock
+from efferent.common.domain.context import Message, Part, Thought, ToolResult, ToolUse
+from efferent.common.domain.events import (
+    AgentCustomToolUse,
+    AgentMcpToolResult,
+    AgentMcpToolUse,
+    AgentMessage,
+    AgentToolResult,
+    AgentToolUse,
+    ContextCompacted,
+    InternalEvent,
+    ModelThought,
+    PublicEvent,
+    SystemMessage,
+    UserCustomToolResult,
+    UserMessage,
+    UserToolResult,
+)
+from efferent.common.domain.ids import EventId
+from efferent.common.domain.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """The messages so far."""
+
+    messages: tuple[Message, ...] = ()
+
+
+def extend_all(transcript: Transcript, record: Record) -> Transcript:
+    """The transcript after the primary thread's events of a record."""
+    for entry in record.entries:
+        if entry.thread is None:
+            transcript = extend(transcript, entry.event)
+    return transcript
+
+
+def extend(transcript: Transcript, event: PublicEvent | InternalEvent) -> Transcript:
+    """The transcript after the event; events that no model sees change nothing."""
+    match event:
+        case UserMessage():
+            return _say(transcript, "user", *event.content)
+        case SystemMessage():
+            return _say(transcript, "system", *event.content)
+        case ModelThought():
+            thought = Thought(event.model, event.thinking, event.signature, event.redacted_data)
+            return _say(transcript, "assistant", thought)
+        case AgentMessage():
+            return _say(transcript, "assistant", *event.content)
+        case AgentToolUse() | AgentCustomToolUse():
+            return _say(transcript, "assistant", ToolUse(event.id, event.name, event.input))
+        case AgentMcpToolUse():
+            name = f"mcp__{event.mcp_server_name}__{event.name}"
+            return _say(transcript, "assistant", ToolUse(event.id, name, event.input))
+        case AgentToolResult() | UserToolResult():
+            return _answer(transcript, event.tool_use_id, event)
+        case AgentMcpToolResult():
+            return _answer(transcript, event.mcp_tool_use_id, event)
+        case UserCustomToolResult():
+            return _answer(transcript, event.custom_tool_use_id, event)
+        case ContextCompacted():
+            # Nothing that a model sees is recorded between the request for a summary and its record.
+            return Transcript((Message("user", (TextBlock(text=event.summary),)),))
+        case _:
+            return transcript
+
+
+def _answer(
+    transcript: Transcript,
+    call_id: EventId,
+    event: AgentToolResult | AgentMcpToolResult | UserToolResult | UserCustomToolResult,
+) -> Transcript:
+    return _say(transcript, "user", ToolResult(call_id, event.content, bool(event.is_error)))
+
+
+def _say(transcript: Transcript, role: Literal["user", "assistant", "system"], *parts: Part) -> Transcript:
+    last = transcript.messages[-1] if transcript.messages else None
+    if last is not None and last.role == role:
+        merged = Message(role, last.parts + parts)
+        return Transcript((*transcript.messages[:-1], merged))
+    return Transcript((*transcript.messages, Message(role, parts)))
