@@ -93,7 +93,9 @@ class DataFolder:
             return
         text = file.read_text().strip()
         if not text.isdecimal():
-            raise CommandError(f"{file} does not hold the number of a format; is {self.path} a data folder of Efferent?")
+            raise CommandError(
+                f"{file} does not hold the number of a format; is {self.path} a data folder of Efferent?"
+            )
         if int(text) > FORMAT:
             raise CommandError(
                 f"the data folder {self.path} has format {text}, which a newer release wrote; "

@@ -54,7 +54,7 @@ def read_settings(environ: Mapping[str, str]) -> UpSettings:
     settings = UpSettings(
         host=environ.get("EFFERENT_HOST") or HOST_DEFAULT,
         port=_number(environ, "EFFERENT_PORT", PORT_DEFAULT, least=1, most=65535),
-        data_dir=_data_dir(environ),
+        data_dir=data_dir(environ),
         nats_url=environ.get("NATS_URL") or None,
         api_key=environ.get("EFFERENT_API_KEY") or None,
         tls_cert=Path(tls_cert) if tls_cert else None,
@@ -74,7 +74,8 @@ def read_settings(environ: Mapping[str, str]) -> UpSettings:
     return settings
 
 
-def _data_dir(environ: Mapping[str, str]) -> Path:
+def data_dir(environ: Mapping[str, str]) -> Path:
+    """The data folder: ``EFFERENT_DATA_DIR``, else ``efferent`` in the user's data folder of the XDG convention."""
     if chosen := environ.get("EFFERENT_DATA_DIR"):
         return Path(chosen).expanduser().absolute()
     base = environ.get("XDG_DATA_HOME")

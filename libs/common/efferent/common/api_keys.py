@@ -63,6 +63,12 @@ def generate_key() -> str:
     return KEY_PREFIX + secrets.token_urlsafe(32)
 
 
+def check_usable(key: str) -> None:
+    """Raise UnusableKey when no client could send this key."""
+    if _USABLE.fullmatch(key) is None:
+        raise UnusableKey
+
+
 def hash_key(key: str) -> str:
     """The form in which a key is kept and looked up: SHA-256 in hexadecimal."""
     return hashlib.sha256(key.encode()).hexdigest()
@@ -114,8 +120,7 @@ async def ensure_key(
 
     Raises UnusableKey, LogUnavailable, and LogUnreadable when the aggregate has an unknown shape.
     """
-    if _USABLE.fullmatch(key) is None:
-        raise UnusableKey
+    check_usable(key)
     identifier = key_id(key)
     for _ in range(_WRITE_TRIES_MAX):
         latest = await control_log.last(subject(identifier))

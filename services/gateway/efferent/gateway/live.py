@@ -1,18 +1,19 @@
 """Live readers: every committed record goes from the gateway's one feed to the streams that watch its session.
 
-The hub never waits for a reader. Each reader has a mailbox with a limit; a reader that lets it overflow is told so, reads
-the log from where it stopped, and comes back to live: nothing is lost and nothing comes twice. A session's own stream and
-its primary thread's stream show the same: the events of entries without a thread, which include all that concerns the
+The hub never waits for a reader. Each reader has a mailbox with a limit; a reader that lets it overflow reads the log
+from where it stopped and comes back to live: nothing is lost and nothing comes twice. A session's own stream and its
+primary thread's stream show the same: the events of entries without a thread, which include all that concerns the
 session as a whole. A child thread's stream shows that thread's entries only.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from efferent.common.domain.ids import SessionId
 from efferent.common.ports import SessionLog
+from efferent.gateway.errors import Overloaded
 from efferent.gateway.previews import PreviewHold
 from efferent.gateway.public_events import (
     BEFORE_ALL,
@@ -45,7 +46,7 @@ class PreviewSource(Protocol):
         """Call ``receive`` with each payload published for the session from now on."""
 
 
-class TooManyReaders(Exception):
+class TooManyReaders(Overloaded):
     """The gateway serves as many open streams as it can."""
 
 
@@ -53,7 +54,12 @@ class Reader:
     """One open stream: what is to be written next, and how far it has come."""
 
     def __init__(
-        self, hub: "LiveHub", session_id: SessionId, thread: str | None, previews: frozenset[str], mailbox_bytes_max: int
+        self,
+        hub: "LiveHub",
+        session_id: SessionId,
+        thread: str | None,
+        previews: frozenset[str],
+        mailbox_bytes_max: int,
     ) -> None:
         self.session_id = session_id
         self.thread = thread
@@ -124,7 +130,7 @@ class Reader:
         self._is_ended = True
         self._wake.set()
 
-    async def chunks(self, silence_s: float) -> AsyncIterator[bytes]:
+    async def chunks(self, silence_s: float) -> AsyncGenerator[bytes]:
         """What to write, as it comes; a heartbeat after each silence. Ends when the stream does.
 
         Raises LogUnavailable when a reader that is behind cannot read the log.
@@ -171,30 +177,37 @@ class Reader:
         """Write from the log until the hub has passed nothing that was not read, then be live again."""
         self._read_to = max(self._read_to, self._taken.sequence - 1)
         while True:
-            waiting: list[bytes] = []
-            waiting_bytes = 0
-            async for stored in self._hub.log.read(
-                self.session_id, after=self._read_to, reach=self._hub.passed(self.session_id) or None
-            ):
-                for event in events_of_stored(stored):
-                    if event.position <= self._taken or (event.thread != self.thread and event.type != _DELETED):
-                        continue
-                    data = frame(event)
-                    waiting.append(data)
-                    waiting_bytes += len(data)
-                    self._taken = event.position
-                    if event.type == _DELETED:
-                        self._is_ended = True
-                self._read_to = stored.sequence
-                if waiting_bytes > CATCH_UP_CHUNK_BYTES:
-                    yield join(waiting)
-                    waiting, waiting_bytes = [], 0
-            if waiting:
-                yield join(waiting)
+            passed = self._hub.passed(self.session_id)
+            async for chunk in self._history(reach=passed or None):
+                yield chunk
+            if not self._is_ended and self._read_to < passed:
+                # Deleted and purged while this reader was behind: the end is all that is left to tell.
+                self._is_ended = True
+                if (farewell := self._hub.farewell(self.session_id)) is not None:
+                    yield farewell
             if self._is_ended or self._hub.passed(self.session_id) <= self._read_to:
                 self._put = self._taken
                 self._is_behind = False
                 return
+
+    async def _history(self, *, reach: int | None) -> AsyncIterator[bytes]:
+        """What the log holds after the point that this reader has come to, in writes of a good size."""
+        waiting: list[bytes] = []
+        waiting_bytes = 0
+        async for stored in self._hub.log.read(self.session_id, after=self._read_to, reach=reach):
+            for event in events_of_stored(stored):
+                if event.position <= self._taken or (event.thread != self.thread and event.type != _DELETED):
+                    continue
+                waiting.append(frame(event))
+                waiting_bytes += len(waiting[-1])
+                self._taken = event.position
+                self._is_ended = self._is_ended or event.type == _DELETED
+            self._read_to = stored.sequence
+            if waiting_bytes > CATCH_UP_CHUNK_BYTES:
+                yield join(waiting)
+                waiting, waiting_bytes = [], 0
+        if waiting:
+            yield join(waiting)
 
 
 @dataclass(slots=True)
@@ -203,6 +216,8 @@ class _Watch:
 
     readers: dict[Reader, None] = field(default_factory=dict)
     passed: int = 0
+    farewell: bytes | None = None
+    """The frame of ``session.deleted``, once it has passed."""
     hold: PreviewHold | None = None
     unsubscribe: Unsubscribe | None = None
 
@@ -234,26 +249,30 @@ class LiveHub:
         watch = self._watches.get(session_id)
         return watch.passed if watch else 0
 
+    def farewell(self, session_id: SessionId) -> bytes | None:
+        """The last frame of a watched session that was deleted."""
+        watch = self._watches.get(session_id)
+        return watch.farewell if watch else None
+
     def record(self, session_id: SessionId, sequence: int, events: Sequence[PublicEvent]) -> None:
         """A committed record passes: called for each one, in the order of the log."""
         watch = self._watches.get(session_id)
-        if watch is None:
+        if watch is None or sequence <= watch.passed:
             return
         watch.passed = sequence
         framed = [(event, frame(event)) for event in events]
         if framed:
+            if events[-1].type == _DELETED:
+                watch.farewell = framed[-1][1]
             for reader in watch.readers:
                 reader.put(sequence, framed)
         if watch.hold is not None:
             for preview in watch.hold.record_passed(sequence, events):
                 _show(watch, preview)
 
-    def session_gone(self, session_id: SessionId) -> None:
-        """The session was deleted, and its last record may never pass: end its streams."""
-        watch = self._watches.get(session_id)
-        if watch is not None:
-            for reader in watch.readers:
-                reader.end()
+    def session_gone(self, session_id: SessionId, last: PublicEvent) -> None:
+        """The session was deleted and its last record may never pass: its tombstone repeats it."""
+        self.record(session_id, last.position.sequence, (last,))
 
     async def open(self, session_id: SessionId, thread: str | None, previews: frozenset[str]) -> Reader:
         """Register a reader: from now on no record of the session escapes it. Raises TooManyReaders."""
@@ -276,8 +295,9 @@ class LiveHub:
     async def close(self, reader: Reader) -> None:
         """The reader is gone; closing it again is harmless."""
         watch = self._watches.get(reader.session_id)
-        if watch is None or watch.readers.pop(reader, _ABSENT) is _ABSENT:
+        if watch is None or reader not in watch.readers:
             return
+        del watch.readers[reader]
         self._readers -= 1
         if not watch.readers:
             del self._watches[reader.session_id]
@@ -290,9 +310,6 @@ class LiveHub:
         for watch in self._watches.values():
             for reader in watch.readers:
                 reader.end()
-
-
-_ABSENT: Final = object()
 
 
 def _receive(watch: _Watch, payload: bytes) -> None:

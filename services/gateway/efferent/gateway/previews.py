@@ -1,8 +1,8 @@
 """Previews (token deltas) of one watched session: kept in step with the log.
 
-A preview names the record that it follows. It waits here until that record has passed, and it is dropped once its final
-event has passed or its model request has ended. Previews are best effort, but what is delivered is always a prefix of the
-final text: when one is dropped, the later ones of the same event are dropped too.
+A preview names the record that it follows. It waits here until that record has passed, and it is dropped once its
+final event has passed or its model request has ended. Previews are best effort, but what is delivered is always a
+prefix of the final text: when one is dropped, the later ones of the same event are dropped too.
 """
 
 from collections import OrderedDict, deque

@@ -18,24 +18,24 @@ _INTERNAL_PREFIX: Final = "internal."
 
 
 class Position(NamedTuple):
-    """Where an event stands: the sequence of its record and its index among the record's entries."""
+    """Where an event stands: the sequence of its record and the number of its entry there."""
 
     sequence: int
-    index: int
+    entry: int
 
     def __str__(self) -> str:
-        return f"{self.sequence}-{self.index}"
+        return f"{self.sequence}-{self.entry}"
 
 
 BEFORE_ALL: Final = Position(0, 0)
 
 
 def parse_position(text: str) -> Position | None:
-    """Read ``<sequence>-<index>``; None when the text is anything else."""
-    sequence, dash, index = text.partition("-")
-    if not dash or len(text) > 40 or not all(part.isascii() and part.isdigit() for part in (sequence, index)):
+    """Read ``<sequence>-<entry>``; None when the text is anything else."""
+    sequence, dash, entry = text.partition("-")
+    if not dash or len(text) > 40 or not all(part.isascii() and part.isdigit() for part in (sequence, entry)):
         return None
-    return Position(int(sequence), int(index))
+    return Position(int(sequence), int(entry))
 
 
 @dataclass(frozen=True, slots=True)

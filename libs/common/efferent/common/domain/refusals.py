@@ -9,11 +9,15 @@ Refused                     the command cannot be carried out in this state
 
 
 class Refused(Exception):
-    """The command cannot be carried out; the message says why and where."""
+    """The command cannot be carried out; the message says why and where.
 
-    def __init__(self, message: str) -> None:
+    ``code`` is the API's ``error.details.error_code`` where it has one for the case.
+    """
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.code = code
 
 
 class InvalidRequest(Refused):

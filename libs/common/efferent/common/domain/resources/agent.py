@@ -21,6 +21,7 @@ class ModelConfig(Shape):
     id: str
     effort: Effort = Effort()
     speed: Literal["standard", "fast"] = "standard"
+    inference_geo: Literal["us", "global"] | None = Field(default=None, exclude_if=lambda geo: geo is None)
 
 
 class PermissionPolicy(Shape):
@@ -67,8 +68,39 @@ class WebSearchConfig(Shape):
     user_location: UserLocation | None = None
 
 
+class ToolReference(Shape):
+    """A tool named by its name."""
+
+    type: Literal["tool_reference"] = "tool_reference"
+    name: str
+
+
+class EverySource(Shape):
+    """All URLs of this source may be fetched, or none."""
+
+    type: Literal["all", "none"]
+
+
+class SomeSources(Shape):
+    """URLs in results of these tools only, or of all but these."""
+
+    type: Literal["only", "except"]
+    tools: tuple[ToolReference, ...]
+
+
+UrlSource = Annotated[EverySource | SomeSources, Field(discriminator="type")]
+
+
+class UrlSources(Shape):
+    """Which shown URLs web_fetch may fetch; null means not set, which allows."""
+
+    user_input: EverySource | None = None
+    client_tool_results: UrlSource | None = None
+    server_tool_results: UrlSource | None = None
+
+
 class WebFetchConfig(Shape):
-    """Settings of web_fetch; ``url_sources`` is kept as the client sent it."""
+    """Settings of web_fetch."""
 
     type: Literal["web_fetch"] = "web_fetch"
     name: Literal["web_fetch"] = "web_fetch"
@@ -77,7 +109,7 @@ class WebFetchConfig(Shape):
     allowed_domains: tuple[str, ...] | None = None
     blocked_domains: tuple[str, ...] | None = None
     max_content_tokens: int | None = None
-    url_sources: dict[str, JsonValue] | None = None
+    url_sources: UrlSources | None = None
 
 
 BuiltinToolConfig = Annotated[SandboxToolConfig | WebSearchConfig | WebFetchConfig, Field(discriminator="type")]

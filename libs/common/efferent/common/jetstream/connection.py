@@ -1,0 +1,279 @@
+"""One connection to NATS, and the only place that sets its options.
+
+It adds three things to the client library: requests whose answers are handed over without a task or a queue in between
+(the log is a hot path), requests with many answers, and requests that fail at once when the connection is lost instead
+of waiting for their timeout. It must not know streams, records or subjects.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from efferent.common.ports import LogUnavailable
+
+PING_INTERVAL_S: Final = 2
+PINGS_OUTSTANDING_MAX: Final = 3
+RECONNECT_WAIT_S: Final = 0.05
+CONNECT_TIMEOUT_S: Final = 2
+PENDING_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Bytes that wait for the socket (or for a reconnect) before a publish waits (or is refused)."""
+
+NO_RESPONDERS: Final = "503"
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+
+_log = logging.getLogger(__name__)
+
+
+class RequestFailed(Exception):
+    """No answer. Whether the other side did what was asked is not known."""
+
+
+class Message(NamedTuple):
+    """A message as it came in."""
+
+    subject: str
+    reply: str
+    data: bytes
+    headers: Mapping[str, str]
+
+    @property
+    def status(self) -> str | None:
+        """The status code of a message that the server made itself; None for an ordinary one."""
+        return self.headers.get("Status")
+
+
+Deliver = Callable[[Message], None]
+
+
+class Subscription:
+    """Interest in a subject, until it is ended."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    async def end(self) -> None:
+        """Deliver nothing more; repeating it is harmless."""
+        with contextlib.suppress(NatsError):
+            await self._inner.unsubscribe()
+
+
+class _Sink:
+    """Stands where the library expects the future of a single answer, and passes on every message instead.
+
+    The library hands a message to this object inside its read loop: no queue, no task switch. So whoever receives must
+    not block and must bound what it keeps.
+    """
+
+    def __init__(self, deliver: Deliver) -> None:
+        self._deliver = deliver
+
+    def cancelled(self) -> bool:
+        return False
+
+    def set_result(self, message: Any) -> None:
+        try:
+            self._deliver(Message(message.subject, message.reply, message.data, message.headers or _NO_HEADERS))
+        except Exception as error:  # an error here would end the read loop of the whole connection
+            _log.error("a subscriber failed", exc_info=error, extra={"subject": message.subject})
+
+
+class _Answers:
+    """Collects the answers to one request."""
+
+    def __init__(self, future: asyncio.Future[list[Message]], *, many: bool) -> None:
+        self.future = future
+        self._many = many
+        self._messages: list[Message] = []
+
+    def add(self, message: Message) -> None:
+        self._messages.append(message)
+        if (not self._many or message.status is not None) and not self.future.done():
+            self.future.set_result(self._messages)
+
+
+class Connection:
+    """A connection that reconnects for ever."""
+
+    def __init__(self, client: Any, name: str) -> None:
+        """Use ``connect``."""
+        self._client = client
+        self._name = name
+        self._inbox = ""
+        self._requests = 0
+        self._waiting: dict[str, _Answers] = {}
+        self._connected = asyncio.Event()
+        self._on_change: list[Callable[[bool], None]] = []
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a server is there right now."""
+        return self._connected.is_set()
+
+    async def wait_connected(self, timeout_s: float) -> bool:
+        """Wait until a server is there; False when that takes too long."""
+        if self._connected.is_set():
+            return True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._connected.wait(), max(timeout_s, 0))
+        return self._connected.is_set()
+
+    def on_change(self, listener: Callable[[bool], None]) -> Callable[[], None]:
+        """Call the listener with True after each reconnect and with False after each loss; returns how to stop that."""
+        self._on_change.append(listener)
+        return lambda: self._on_change.remove(listener) if listener in self._on_change else None
+
+    async def publish(self, subject: str, payload: bytes = b"", *, reply: str = "") -> bool:
+        """Send a message; while no server is there it is kept up to a limit. False when it was not taken."""
+        try:
+            await self._client.publish(subject, payload, reply=reply)
+        except NatsError:
+            return False
+        return True
+
+    async def publish_if_connected(self, subject: str, payload: bytes) -> bool:
+        """Send a message that is worth nothing later; False when no server is there."""
+        return self.is_connected and await self.publish(subject, payload)
+
+    async def request(
+        self, subject: str, payload: bytes = b"", *, headers: Mapping[str, str] | None = None, timeout_s: float
+    ) -> Message:
+        """Ask and return the one answer. Raises RequestFailed, also when nobody listens."""
+        answer = (await self._ask(subject, payload, headers, timeout_s, many=False))[0]
+        if answer.status == NO_RESPONDERS:
+            raise RequestFailed(f"nobody answers on {subject}")
+        return answer
+
+    async def request_many(self, subject: str, payload: bytes, *, timeout_s: float) -> list[Message]:
+        """Ask and return all answers, the last of which has a status. Raises RequestFailed."""
+        answers = await self._ask(subject, payload, None, timeout_s, many=True)
+        if answers[-1].status == NO_RESPONDERS:
+            raise RequestFailed(f"nobody answers on {subject}")
+        return answers
+
+    async def subscribe(self, subject: str, deliver: Deliver) -> Subscription:
+        """Call ``deliver`` for each message, also after reconnects. It runs inside the read loop: it must not block."""
+        try:
+            inner = await self._client.subscribe(subject, future=_Sink(deliver))
+        except NatsError as error:
+            raise LogUnavailable(f"cannot subscribe: {error}") from error
+        return Subscription(inner)
+
+    def new_inbox(self) -> str:
+        """A subject that nobody else uses."""
+        inbox: str = self._client.new_inbox()
+        return inbox
+
+    async def flush(self, timeout_s: float) -> None:
+        """Return when the server has seen everything sent so far. Raises RequestFailed."""
+        try:
+            await self._client.flush(timeout_s)
+        except NatsError as error:
+            raise RequestFailed(f"the server did not answer: {error}") from error
+
+    async def close(self) -> None:
+        """Send what is still waiting, then end the connection."""
+        await self._client.close()
+        self._fail_waiting("the connection was closed")
+
+    async def _ask(
+        self, subject: str, payload: bytes, headers: Mapping[str, str] | None, timeout_s: float, *, many: bool
+    ) -> list[Message]:
+        if not self._connected.is_set():
+            raise RequestFailed("not connected")
+        self._requests += 1
+        token = f"{self._requests:x}"
+        answers = _Answers(asyncio.get_running_loop().create_future(), many=many)
+        self._waiting[token] = answers
+        try:
+            await self._client.publish(subject, payload, reply=f"{self._inbox}.{token}", headers=headers)
+            async with asyncio.timeout(timeout_s):
+                return await answers.future
+        except TimeoutError as error:
+            raise RequestFailed(f"no answer on {subject} within {timeout_s:.1f} s") from error
+        except NatsError as error:
+            raise RequestFailed(f"cannot ask on {subject}: {error}") from error
+        finally:
+            del self._waiting[token]
+
+    def _answered(self, message: Message) -> None:
+        answers = self._waiting.get(message.subject[len(self._inbox) + 1 :])
+        if answers is not None:
+            answers.add(message)
+
+    def _fail_waiting(self, reason: str) -> None:
+        for answers in self._waiting.values():
+            if not answers.future.done():
+                answers.future.set_exception(RequestFailed(reason))
+
+    async def _opened(self) -> None:
+        self._inbox = self.new_inbox()
+        await self.subscribe(f"{self._inbox}.*", self._answered)
+        self._connected.set()
+
+    async def _lost(self) -> None:
+        if self._connected.is_set():
+            self._connected.clear()
+            _log.warning("connection to NATS lost", extra={"connection": self._name})
+            self._fail_waiting("the connection was lost")
+            self._tell(connected=False)
+
+    async def _regained(self) -> None:
+        self._connected.set()
+        _log.info("connection to NATS regained", extra={"connection": self._name})
+        self._tell(connected=True)
+
+    def _tell(self, *, connected: bool) -> None:
+        for listener in tuple(self._on_change):
+            listener(connected)
+
+
+async def connect(
+    servers: Sequence[str], *, name: str, token: str | None = None, within_s: float | None = None
+) -> Connection:
+    """Connect to one of the servers; waits for ever, or raises LogUnavailable after ``within_s`` seconds.
+
+    A refused token is raised at once.
+    """
+    client = Client()
+    connection = Connection(client, name)
+    refused: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+
+    async def on_error(error: Exception) -> None:
+        _log.debug("NATS: %s", error, extra={"connection": name})
+        if "authorization" in str(error).lower() and not refused.done():
+            refused.set_result(error)
+
+    connecting = asyncio.create_task(
+        client.connect(
+            list(servers),
+            name=name,
+            token=token,
+            error_cb=on_error,
+            disconnected_cb=connection._lost,
+            reconnected_cb=connection._regained,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            reconnect_time_wait=RECONNECT_WAIT_S,
+            max_reconnect_attempts=-1,
+            ping_interval=PING_INTERVAL_S,
+            max_outstanding_pings=PINGS_OUTSTANDING_MAX,
+            pending_size=PENDING_BYTES_MAX,
+        )
+    )
+    try:
+        await asyncio.wait([connecting, refused], timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not connecting.done():
+            connecting.cancel()
+            await asyncio.wait([connecting])
+    if refused.done():
+        raise LogUnavailable(f"NATS refused the connection: {refused.result()}")
+    if connecting.cancelled():
+        raise LogUnavailable(f"no NATS server at {', '.join(servers)} within {within_s} s")
+    connecting.result()
+    await connection._opened()
+    return connection

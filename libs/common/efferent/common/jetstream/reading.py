@@ -1,0 +1,181 @@
+"""Reading a stream: pages by batch direct get, single records from the leader. Shared by both logs and the feed.
+
+At three replicas a direct get may be answered by a replica that lags. So every read names the sequence that it must
+reach; where a page ends before it, the stream's leader is asked what comes next.
+"""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from efferent.common.jetstream import api
+from efferent.common.jetstream.connection import Connection, Message, RequestFailed
+from efferent.common.ports import LogUnavailable, RawRecord
+
+PAGE_RECORDS: Final = 1_000
+PAGE_BYTES: Final = 4 * 1024 * 1024
+PAGE_TIMEOUT_S: Final = 5.0
+
+EXPECTED_HEADER: Final = "Nats-Expected-Last-Subject-Sequence"
+FENCE_HEADER: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
+ID_HEADER: Final = "Nats-Msg-Id"
+
+_END_OF_BATCH: Final = "204"
+_NOT_FOUND: Final = "404"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderRecord:
+    """A record as the stream's leader knows it, with its message id."""
+
+    raw: RawRecord
+    message_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    records: list[RawRecord]
+    has_more: bool
+
+
+class StreamReader:
+    """Reads one stream."""
+
+    def __init__(self, connection: Connection, stream: str, *, page_records: int = PAGE_RECORDS) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._page_records = page_records
+
+    async def last(self, pattern: str) -> LeaderRecord | None:
+        """The newest record that matches, from the leader. Raises LogUnavailable."""
+        return await self._from_leader({"last_by_subj": pattern})
+
+    async def last_sequence(self, pattern: str) -> int:
+        """Sequence of the newest record that matches; 0 when there is none. Raises LogUnavailable."""
+        newest = await self.last(pattern)
+        return newest.raw.sequence if newest is not None else 0
+
+    async def next(self, pattern: str, *, after: int) -> LeaderRecord | None:
+        """The first record after this sequence that matches, from the leader. Raises LogUnavailable."""
+        return await self._from_leader({"seq": after + 1, "next_by_subj": pattern})
+
+    async def pages(self, pattern: str, *, after: int, reach: int | None) -> AsyncIterator[list[RawRecord]]:
+        """Records that match, in order, in pages, until ``reach`` (None: the newest that matches now) is passed.
+
+        Raises LogUnavailable when the log does not answer or does not get as far as ``reach``.
+        """
+        position = after
+        page: _Page | None = None
+        if reach is None:
+            end, page = await asyncio.gather(self.last_sequence(pattern), self._page(pattern, position))
+        else:
+            end = reach
+        while True:
+            page = page or await self._page(pattern, position)
+            if page.records:
+                position = page.records[-1].sequence
+                yield page.records
+            if not page.has_more:
+                if position >= end:
+                    return
+                following = await self._following(pattern, position, end)
+                if following is None:
+                    return
+                position = following.sequence
+                yield [following]
+            page = None
+
+    async def _following(self, pattern: str, position: int, reach: int) -> RawRecord | None:
+        """What comes after ``position`` for the leader; None when everything up to ``reach`` is gone (purged)."""
+        deadline = api.Deadline.after(api.DEADLINE_S)
+        while True:
+            following = await self.next(pattern, after=position)
+            if following is not None:
+                return following.raw
+            if await self._stream_end() >= reach:
+                return None
+            await deadline.pause(self._connection, LogUnavailable(f"the log has not reached {reach}"))
+
+    async def _stream_end(self) -> int:
+        """The last sequence that the stream has given, whether the record still exists or not."""
+        try:
+            info = await api.call(self._connection, f"STREAM.INFO.{self._stream}", {})
+        except api.ApiError as error:
+            raise LogUnavailable(str(error)) from error
+        end: int = info["state"]["last_seq"]
+        return end
+
+    async def _from_leader(self, question: dict[str, Any]) -> LeaderRecord | None:
+        try:
+            answer = await api.call(self._connection, f"STREAM.MSG.GET.{self._stream}", question)
+        except api.ApiError as error:
+            if error.error == api.NOT_FOUND:
+                return None
+            raise LogUnavailable(str(error)) from error
+        return _leader_record(answer["message"])
+
+    async def _page(self, pattern: str, after: int) -> _Page:
+        question = {
+            "seq": after + 1,
+            "next_by_subj": pattern,
+            "batch": self._page_records,
+            "max_bytes": PAGE_BYTES,
+        }
+        payload = orjson.dumps(question)
+        try:
+            return await api.retrying(
+                self._connection, api.Deadline.after(api.DEADLINE_S), lambda: self._page_once(payload)
+            )
+        except api.ApiError as error:
+            raise LogUnavailable(str(error)) from error
+
+    async def _page_once(self, payload: bytes) -> _Page:
+        *messages, end = await self._connection.request_many(
+            f"$JS.API.DIRECT.GET.{self._stream}", payload, timeout_s=PAGE_TIMEOUT_S
+        )
+        if end.status == _NOT_FOUND:
+            return _Page([], has_more=False)
+        if end.status != _END_OF_BATCH:
+            raise api.ApiError(int(end.status or 0), 0, end.headers.get("Description", "direct get failed"))
+        records = [raw_record(message) for message in messages]
+        if _has_hole(messages, end):
+            raise RequestFailed("an answer got lost on its way")
+        return _Page(records, has_more=int(end.headers.get("Nats-Num-Pending", 0)) > 0)
+
+
+def raw_record(message: Message) -> RawRecord:
+    """The record in an answer to a direct get or in a republished message."""
+    headers = message.headers
+    return RawRecord(
+        sequence=int(headers["Nats-Sequence"]),
+        subject=headers["Nats-Subject"],
+        payload=message.data,
+        previous=int(headers.get(EXPECTED_HEADER, 0)),
+    )
+
+
+def _has_hole(messages: list[Message], end: Message) -> bool:
+    """Each answer names the sequence of the one before it."""
+    before = [message.headers["Nats-Sequence"] for message in messages]
+    named = [message.headers["Nats-Last-Sequence"] for message in messages[1:]]
+    return [*named, end.headers["Nats-Last-Sequence"]] != before
+
+
+def _leader_record(message: dict[str, Any]) -> LeaderRecord:
+    headers = _parse_headers(base64.b64decode(message.get("hdrs", "")))
+    raw = RawRecord(
+        sequence=message["seq"],
+        subject=message["subject"],
+        payload=base64.b64decode(message.get("data", "")),
+        previous=int(headers.get(EXPECTED_HEADER, 0)),
+    )
+    return LeaderRecord(raw, headers.get(ID_HEADER))
+
+
+def _parse_headers(block: bytes) -> dict[str, str]:
+    lines = block.decode().split("\r\n")[1:]
+    return {name.strip(): value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}

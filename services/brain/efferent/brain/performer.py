@@ -1,0 +1,219 @@
+"""Performs effects: asks models, runs tools, waits for retries. Each effect ends in the command that records it.
+
+Nothing here reads or writes the log. Cancelling a performance ends the outside work at once.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from efferent.brain.ports import (
+    Hands,
+    HandsUnavailable,
+    Model,
+    ModelFailure,
+    ModelReply,
+    ModelRequest,
+    ToolCallDraft,
+    ToolOutcome,
+)
+from efferent.brain.previews import PreviewWriter
+from efferent.brain.prompt import assemble, assemble_summary, frame_summary
+from efferent.brain.settings import BrainSettings
+from efferent.common.domain.commands import (
+    BrainCommand,
+    RecordCompaction,
+    RecordFailure,
+    RecordReply,
+    RecordToolResult,
+    StartRequest,
+    ToolCallPart,
+)
+from efferent.common.domain.content import TextBlock
+from efferent.common.domain.context import Thought
+from efferent.common.domain.effects import (
+    BeginRequest,
+    CompactContext,
+    Effect,
+    RequestModel,
+    RetryLater,
+    RunTool,
+    TakeInput,
+)
+from efferent.common.domain.ids import ClaimId, EventId, SessionId
+from efferent.common.domain.model_catalog import list_cost_micro_usd
+from efferent.common.domain.state import Running, SessionState
+from efferent.common.domain.timestamp import to_datetime
+from efferent.common.domain.transcript import Transcript
+from efferent.common.ports import Clock
+
+_HANDS_RETRY_S: Final = 0.2
+_HANDS_RETRY_MAX_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The moment in which an effect is performed."""
+
+    state: SessionState
+    transcript: Transcript
+    sequence: int
+    claim_id: ClaimId
+
+
+class ModelDirectory:
+    """Which model answers to an id, and how large its context window is."""
+
+    def __init__(self, find: Callable[[str], Model], context_window_tokens: Callable[[str], int]) -> None:
+        """``find`` raises ModelFailure when no provider takes the model id."""
+        self.find = find
+        self.context_window_tokens = context_window_tokens
+
+
+class Performer:
+    """Performs effects for the sessions that this brain holds."""
+
+    def __init__(
+        self,
+        models: ModelDirectory,
+        hands: Hands,
+        clock: Clock,
+        settings: BrainSettings,
+        publish_delta: Callable[[SessionId, bytes], None],
+    ) -> None:
+        self._models = models
+        self._hands = hands
+        self._clock = clock
+        self._settings = settings
+        self._publish_delta = publish_delta
+
+    async def perform(self, effect: Effect, scene: Scene) -> BrainCommand:
+        """Do what the effect says and return the command that records its outcome."""
+        match effect:
+            case RequestModel(span_id=span_id):
+                return await self._request(scene, span_id)
+            case RunTool():
+                return await self._run_tool(scene, effect)
+            case CompactContext(up_to=up_to):
+                return await self._compact(scene, up_to)
+            case RetryLater(not_before=not_before):
+                due_us = int(to_datetime(not_before).timestamp() * 1_000_000)
+                await asyncio.sleep(max(0.0, (due_us - self._clock.now_us()) / 1_000_000))
+                return StartRequest(scene.claim_id)
+            case BeginRequest():
+                return StartRequest(scene.claim_id)
+            case TakeInput():
+                raise AssertionError("input is taken in by the worker itself")
+
+    async def stop(self, effect: Effect, session_id: SessionId) -> None:
+        """Stop the outside work of an effect that the session no longer wants (a call of an interrupted turn)."""
+        if isinstance(effect, RunTool):
+            with contextlib.suppress(HandsUnavailable):
+                await self._hands.cancel(session_id, effect.call_id)
+
+    async def _request(self, scene: Scene, span_id: EventId) -> BrainCommand:
+        session_id = scene.state.session_id
+        previews = PreviewWriter(
+            lambda data: self._publish_delta(session_id, data),
+            after=scene.sequence,
+            claim_id=scene.claim_id,
+            span_id=span_id,
+        )
+        model_id = scene.state.agent.model.id
+        try:
+            reply = await self._ask(model_id, assemble(scene.state, scene.transcript), previews)
+        except ModelFailure as failure:
+            return self._failed(scene, failure, span_id)
+        if reply.stop == "context_window_exceeded" and not reply.parts and not scene.state.compaction_due:
+            reply = ModelReply((), "pause_turn", reply.usage)
+            return self._replied(scene, span_id, model_id, reply, full=True)
+        return self._replied(scene, span_id, model_id, reply, full=False)
+
+    async def _ask(self, model_id: str, request: ModelRequest, previews: PreviewWriter | None) -> ModelReply:
+        model = self._models.find(model_id)
+        reply: ModelReply | None = None
+        async for chunk in model.stream(request):
+            if isinstance(chunk, ModelReply):
+                reply = chunk
+            elif previews is not None:
+                previews.write(chunk)
+        if reply is None:
+            raise ModelFailure("model_request_failed", "retryable", f"{model_id} ended its stream without an answer")
+        return reply
+
+    def _replied(
+        self, scene: Scene, span_id: EventId, model_id: str, reply: ModelReply, *, full: bool
+    ) -> RecordReply:
+        used = reply.usage
+        context = (
+            used.input_tokens + used.cache_read_input_tokens + used.cache_creation_input_tokens + used.output_tokens
+        )
+        limit = self._models.context_window_tokens(model_id) * self._settings.compact_at_fraction
+        return RecordReply(
+            claim_id=scene.claim_id,
+            span_id=span_id,
+            model=model_id,
+            parts=tuple(_part(part) for part in reply.parts),
+            usage=used,
+            list_cost_micro_usd=list_cost_micro_usd(model_id, used),
+            refusal=reply.refusal,
+            more_to_come=reply.stop == "pause_turn",
+            compaction_due=full or context > limit,
+        )
+
+    def _failed(self, scene: Scene, failure: ModelFailure, span_id: EventId | None) -> RecordFailure:
+        status = scene.state.status
+        failures = status.failures if isinstance(status, Running) else 0
+        delay_s = min(self._settings.retry_base_s * 2**failures, self._settings.retry_max_s)
+        # Jitter, so that many sessions that failed together do not come back together.
+        delay_s = max(delay_s * random.uniform(0.8, 1.2), failure.retry_after_s or 0.0)  # noqa: S311
+        return RecordFailure(
+            claim_id=scene.claim_id,
+            span_id=span_id,
+            kind=failure.kind,
+            verdict=failure.verdict,
+            message=failure.message,
+            retry_delay_us=int(min(delay_s, 60.0) * 1_000_000),
+        )
+
+    async def _compact(self, scene: Scene, up_to: EventId) -> BrainCommand:
+        model_id = scene.state.agent.model.id
+        try:
+            reply = await self._ask(model_id, assemble_summary(scene.state, scene.transcript), None)
+            summary = "".join(part.text for part in reply.parts if isinstance(part, TextBlock)).strip()
+            if not summary:
+                raise ModelFailure("model_request_failed", "retryable", f"{model_id} gave no summary of the context")
+        except ModelFailure as failure:
+            return self._failed(scene, failure, None)
+        return RecordCompaction(
+            claim_id=scene.claim_id,
+            summary=frame_summary(summary),
+            up_to=up_to,
+            usage=reply.usage,
+            model=model_id,
+            list_cost_micro_usd=list_cost_micro_usd(model_id, reply.usage),
+        )
+
+    async def _run_tool(self, scene: Scene, effect: RunTool) -> RecordToolResult:
+        outcome = await self._execute(scene, effect)
+        return RecordToolResult(scene.claim_id, effect.call_id, outcome.content, outcome.is_error)
+
+    async def _execute(self, scene: Scene, effect: RunTool) -> ToolOutcome:
+        give_up_at = self._clock.monotonic_s() + self._settings.hands_wait_s
+        delay_s = _HANDS_RETRY_S
+        while True:
+            try:
+                return await self._hands.execute(scene.state.session_id, effect.call_id, effect.name, effect.input)
+            except HandsUnavailable as error:
+                if self._clock.monotonic_s() + delay_s > give_up_at:
+                    text = f"The sandbox did not answer for {self._settings.hands_wait_s:.0f} s: {error}"
+                    return ToolOutcome((TextBlock(text=text),), is_error=True)
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, _HANDS_RETRY_MAX_S)
+
+
+def _part(part: Thought | TextBlock | ToolCallDraft) -> Thought | TextBlock | ToolCallPart:
+    return ToolCallPart(part.name, part.input) if isinstance(part, ToolCallDraft) else part

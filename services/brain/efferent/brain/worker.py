@@ -1,0 +1,244 @@
+"""Works on one session until nothing is pending: claims it, performs exactly ``pending(state)``, records the outcomes.
+
+The log is the queue: an inbound record is acknowledged only when the folded state proves that it is handled, so a
+worker may die at any point and another brain goes on.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from efferent.brain.performer import Performer, Scene
+from efferent.brain.session_cache import FoldedSession, SessionCache, caught_up
+from efferent.brain.settings import BrainSettings
+from efferent.common.domain.commands import BrainCommand, ClaimTurn, TakeQueuedInput
+from efferent.common.domain.decide import decide
+from efferent.common.domain.draft import Stamp
+from efferent.common.domain.effects import Effect, TakeInput, effect_key
+from efferent.common.domain.ids import BrainId, ClaimId, SessionId, from_seed
+from efferent.common.domain.react import pending
+from efferent.common.domain.record import StoredRecord
+from efferent.common.domain.refusals import ClaimLost
+from efferent.common.domain.transcript import extend_all
+from efferent.common.ports import Clock, Delivery, IdSource, LogConflict, LogUnavailable, SessionLog
+
+CONFLICTS_MAX: Final = 100
+"""Conflicts in a row on one decision before the worker gives the session back."""
+
+
+class Presence:
+    """What the worker needs to know of other brains."""
+
+    def is_alive(self, brain_id: BrainId) -> bool:
+        """Whether the brain was heard of lately; True while this brain has not listened long enough to tell."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Everything that the workers of one brain share."""
+
+    brain_id: BrainId
+    log: SessionLog
+    performer: Performer
+    cache: SessionCache
+    presence: Presence
+    clock: Clock
+    ids: IdSource
+    settings: BrainSettings
+
+
+class SessionWorker:
+    """The work of this brain on one session."""
+
+    def __init__(self, desk: Desk, session_id: SessionId) -> None:
+        self.session_id = session_id
+        self._desk = desk
+        self._folded: FoldedSession = desk.cache.get(session_id)
+        self._claim_id: ClaimId | None = None
+        self._held: list[Delivery] = []
+        self._news: list[StoredRecord] = []
+        self._tail_wanted = False
+        self._woken = asyncio.Event()
+        self._performing: dict[str, tuple[Effect, asyncio.Task[BrainCommand]]] = {}
+        self._stopping: set[asyncio.Task[None]] = set()
+
+    @property
+    def held(self) -> list[Delivery]:
+        """Deliveries that are not yet acknowledged."""
+        return self._held
+
+    @property
+    def is_performing(self) -> bool:
+        """Whether this worker holds the session's claim."""
+        return self._claim_id is not None
+
+    @property
+    def sequence(self) -> int:
+        """Sequence of the newest record that the worker has folded."""
+        return self._folded.sequence
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Hand over an inbound record."""
+        self._held.append(delivery)
+        self.notice(delivery.stored)
+
+    def notice(self, stored: StoredRecord) -> None:
+        """Tell of a record that was appended, without the duty to acknowledge it."""
+        if stored.sequence > self._folded.sequence:
+            self._news.append(stored)
+            self._woken.set()
+
+    def refresh(self) -> None:
+        """Tell that the log may hold more than the worker has seen."""
+        self._tail_wanted = True
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Work until nothing is pending. Raises LogUnavailable; the deliveries are then left to come again."""
+        try:
+            while await self._step():
+                pass
+        finally:
+            self._abandon_all()
+            self._desk.cache.put(self.session_id, self._folded)
+
+    async def give_back(self, delay_s: float) -> None:
+        """Let another brain have the session: everything held is delivered again after the delay."""
+        held, self._held = self._held, []
+        for delivery in held:
+            await delivery.nak(delay_s)
+
+    # --- one step ---------------------------------------------------------------------------------------------------
+
+    async def _step(self) -> bool:
+        await self._absorb()
+        state = self._folded.state
+        effects = pending(state)
+        if state is None or not effects:
+            await self._finish()
+            return bool(self._news) or self._tail_wanted
+        if not self._holds():
+            self._abandon_all()
+            return await self._claim()
+        if any(isinstance(effect, TakeInput) for effect in effects):
+            await self._record(TakeQueuedInput(self._claim_id or ClaimId("")))
+            return True
+        self._reconcile(effects)
+        await self._outcome()
+        return True
+
+    async def _absorb(self) -> None:
+        """Fold what was delivered or noticed; read the log where something between is missing."""
+        self._woken.clear()
+        news, self._news = self._news, []
+        wanted, self._tail_wanted = self._tail_wanted, False
+        reach: int | None = 0
+        for stored in sorted(news, key=lambda item: item.sequence):
+            if stored.sequence <= self._folded.sequence:
+                continue
+            if stored.previous == self._folded.sequence:
+                self._folded = self._folded.advanced(stored)
+            else:
+                reach = stored.sequence
+                self._folded = await self._read(reach)
+        if wanted:
+            self._folded = await self._read(None)
+
+    async def _read(self, reach: int | None) -> FoldedSession:
+        return await caught_up(self._folded, self._desk.log, self.session_id, reach)
+
+    async def _finish(self) -> None:
+        """Everything folded is handled: acknowledge it."""
+        self._abandon_all()
+        self._claim_id = None
+        held, self._held = self._held, []
+        for delivery in held:
+            if delivery.sequence <= self._folded.sequence:
+                await delivery.ack()
+            else:
+                self._held.append(delivery)
+
+    def _holds(self) -> bool:
+        state = self._folded.state
+        if state is None or state.claim is None:
+            return False
+        return state.claim.claim_id == self._claim_id
+
+    async def _claim(self) -> bool:
+        state = self._folded.state
+        other = state.claim.brain_id if state is not None and state.claim is not None else None
+        if other is not None and other != self._desk.brain_id and self._desk.presence.is_alive(other):
+            self._claim_id = None
+            await self.give_back(self._desk.settings.busy_nak_delay_s)
+            return False
+        self._claim_id = ClaimId(from_seed("claim_", self._desk.ids.seed()))
+        await self._record(ClaimTurn(self._claim_id, self._desk.brain_id))
+        return True
+
+    # --- effects ----------------------------------------------------------------------------------------------------
+
+    def _reconcile(self, effects: tuple[Effect, ...]) -> None:
+        """Let exactly these effects be performed: begin the new, stop those that are no longer wanted."""
+        state, claim_id = self._folded.state, self._claim_id
+        if state is None or claim_id is None:
+            return
+        wanted = {effect_key(effect): effect for effect in effects}
+        for key in [key for key in self._performing if key not in wanted]:
+            self._stop(key)
+        for key, effect in wanted.items():
+            if key not in self._performing:
+                scene = Scene(state, self._folded.transcript, self._folded.sequence, claim_id)
+                task = asyncio.create_task(self._desk.performer.perform(effect, scene))
+                task.add_done_callback(lambda _task: self._woken.set())
+                self._performing[key] = (effect, task)
+
+    async def _outcome(self) -> None:
+        """Wait for news, and record the outcomes that are there."""
+        if not any(task.done() for _, task in self._performing.values()):
+            await self._woken.wait()
+        for key, (_, task) in list(self._performing.items()):
+            if task.done():
+                del self._performing[key]
+                await self._record(task.result())
+
+    def _stop(self, key: str) -> None:
+        effect, task = self._performing.pop(key)
+        if not task.done():
+            task.cancel()
+            stopping = asyncio.create_task(self._desk.performer.stop(effect, self.session_id))
+            self._stopping.add(stopping)
+            stopping.add_done_callback(self._stopping.discard)
+
+    def _abandon_all(self) -> None:
+        """End our part of every effect without touching the outside work: another brain may go on with it."""
+        for _, task in self._performing.values():
+            task.cancel()
+        self._performing.clear()
+
+    # --- recording --------------------------------------------------------------------------------------------------
+
+    async def _record(self, command: BrainCommand) -> None:
+        """Decide and append; on a conflict read what is new and decide again. A lost claim is not an error."""
+        for _ in range(CONFLICTS_MAX):
+            stamp = Stamp(self._desk.clock.now_us(), self._desk.ids.seed())
+            try:
+                decision = decide(self._folded.state, command, stamp)
+            except ClaimLost:
+                return
+            if decision.record is None:
+                return
+            try:
+                sequence = await self._desk.log.append(
+                    self.session_id, "out", decision.record, expected=self._folded.sequence
+                )
+            except LogConflict as conflict:
+                self._folded = await self._read(conflict.last or None)
+                continue
+            self._folded = FoldedSession(
+                state=decision.state,
+                transcript=extend_all(self._folded.transcript, decision.record),
+                sequence=sequence,
+            )
+            return
+        raise LogUnavailable(f"session {self.session_id} changes faster than it can be written")

@@ -1,0 +1,87 @@
+"""What every request handler may use, in one place, and who is calling."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from aiohttp import web
+
+from efferent.common.domain.ids import ApiKeyId, WorkspaceId
+from efferent.common.model_config import ModelConfigs
+from efferent.common.ports import BlobStore, Clock, ControlLog, Feed, IdSource, RawRecord, SessionLog
+from efferent.common.runtime.metrics import Metrics
+from efferent.gateway.control.aggregates import Aggregates
+from efferent.gateway.control.projection import ControlProjection
+from efferent.gateway.settings import GatewaySettings
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose key a request carries."""
+
+    organization_id: str
+    workspace_id: WorkspaceId
+    key_id: ApiKeyId
+
+
+class ControlListener(Protocol):
+    """Something that follows the control plane in memory, beside the projection."""
+
+    def apply(self, records: list[RawRecord]) -> None:
+        """Take in the next records of ``CONTROL``, in order; never raises."""
+
+
+ReadinessCheck = Callable[[], Awaitable[str | None]]
+"""Answers None when all is well, else what is wrong."""
+
+
+@dataclass(slots=True)
+class Readiness:
+    """What ``/readyz`` asks; each component adds its own."""
+
+    checks: dict[str, ReadinessCheck] = field(default_factory=dict)
+
+    def add(self, name: str, check: ReadinessCheck) -> None:
+        """Add a check under a name that is not taken."""
+        if name in self.checks:
+            raise ValueError(f"there is a readiness check {name!r} already")
+        self.checks[name] = check
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayContext:
+    """The parts of a running gateway."""
+
+    settings: GatewaySettings
+    clock: Clock
+    ids: IdSource
+    models: ModelConfigs
+    session_log: SessionLog
+    sessions_feed: Feed
+    control_log: ControlLog
+    blobs: BlobStore
+    connection: "Bus"
+    control: ControlProjection
+    aggregates: Aggregates
+    metrics: Metrics
+    readiness: Readiness
+
+
+CONTEXT: Final = web.AppKey("efferent.context", GatewayContext)
+CALLER: Final = web.RequestKey("efferent.caller", Caller)
+REQUEST_ID: Final = web.RequestKey("efferent.request_id", str)
+
+
+def context_of(request: web.Request) -> GatewayContext:
+    """The gateway that serves this request."""
+    return request.app[CONTEXT]
+
+
+def caller_of(request: web.Request) -> Caller:
+    """Who asks; every ``/v1`` handler may rely on it."""
+    return request[CALLER]
+
+
+def request_id_of(request: web.Request) -> str:
+    """The id that the answer carries."""
+    return request[REQUEST_ID]

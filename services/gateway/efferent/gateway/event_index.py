@@ -1,0 +1,299 @@
+"""The projection's file: where each public event stands and what each session looks like, for lists and filters.
+
+SQLite in WAL mode, one file per gateway. It holds positions and folded states, never what an event says: bodies come
+from the log. Everything here is plain and blocking; ``session_projection.py`` decides which thread calls it. The file
+can be deleted at any time and is rebuilt from the log; so is one that is damaged or was written by other code.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from efferent.common.domain.ids import SessionId, WorkspaceId
+from efferent.common.domain.state import SessionState, shown_status
+from efferent.gateway.public_events import Position, PublicEvent
+from efferent.gateway.state_blob import code_version, dump_state, load_state
+
+SCHEMA_VERSION: Final = 1
+
+Order = Literal["asc", "desc"]
+
+_TABLES: Final = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE events (
+  session_id TEXT NOT NULL, sequence INTEGER NOT NULL, entry INTEGER NOT NULL,
+  type TEXT NOT NULL, thread TEXT, processed_at TEXT NOT NULL,
+  PRIMARY KEY (session_id, sequence, entry)
+) WITHOUT ROWID;
+CREATE TABLE sessions (
+  id TEXT PRIMARY KEY, workspace_id TEXT NOT NULL, agent_id TEXT NOT NULL, agent_version INTEGER NOT NULL,
+  deployment_id TEXT, environment_id TEXT NOT NULL, status TEXT NOT NULL, created_at TEXT NOT NULL,
+  archived_at TEXT, sequence INTEGER NOT NULL, state BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX sessions_by_time ON sessions (workspace_id, created_at, id);
+CREATE TABLE deleting (session_id TEXT PRIMARY KEY, sequence INTEGER NOT NULL, last BLOB NOT NULL) WITHOUT ROWID;
+INSERT INTO meta VALUES ('applied', '0');
+"""
+
+_SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A session's state and the sequence of the last record in it."""
+
+    state: SessionState
+    sequence: int
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one transaction writes."""
+
+    applied: int
+    """Sequence of the last record; 0 when the changes come from elsewhere and leave it as it is."""
+    records: int = 0
+    events: list[tuple[SessionId, PublicEvent]] = field(default_factory=list)
+    states: dict[SessionId, Folded] = field(default_factory=dict)
+    deleted: set[SessionId] = field(default_factory=set)
+    """Sessions of which nothing is to be kept."""
+    deletions: dict[SessionId, PublicEvent] = field(default_factory=dict)
+    """The last events of sessions whose deletion has still to be carried out."""
+    deletions_done: set[SessionId] = field(default_factory=set)
+
+    def merge(self, later: "Changes") -> None:
+        """Take in what came after."""
+        self.applied = max(self.applied, later.applied)
+        self.records += later.records
+        self.events.extend(later.events)
+        self.states.update(later.states)
+        for session_id in later.deleted:
+            self.states.pop(session_id, None)
+        self.deleted |= later.deleted
+        self.deletions.update(later.deletions)
+        self.deletions_done |= later.deletions_done
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRange:
+    """Bounds on a timestamp as the API writes it; None leaves a side open."""
+
+    gt: str | None = None
+    gte: str | None = None
+    lt: str | None = None
+    lte: str | None = None
+
+    def conditions(self, column: str) -> list[tuple[str, str]]:
+        """SQL conditions with their values."""
+        bounds = ((">", self.gt), (">=", self.gte), ("<", self.lt), ("<=", self.lte))
+        return [(f"{column} {operator} ?", value) for operator, value in bounds if value is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """A page of a session's events; without types every type is meant."""
+
+    session_id: SessionId
+    thread: str | None
+    order: Order
+    limit: int
+    after: Position | None = None
+    types: frozenset[str] = frozenset()
+    processed_at: TimeRange = TimeRange()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionQuery:
+    """A page of a workspace's sessions, sorted by creation. ``backwards``: the page that ends before ``after``."""
+
+    workspace_id: WorkspaceId
+    order: Order
+    limit: int
+    after: tuple[str, str] | None = None
+    """``created_at`` and id of the session that the page begins after (or ends before)."""
+    backwards: bool = False
+    agent_id: str | None = None
+    agent_version: int | None = None
+    deployment_id: str | None = None
+    statuses: frozenset[str] = frozenset()
+    include_archived: bool = False
+    created_at: TimeRange = TimeRange()
+
+
+class EventIndex:
+    """One connection to the file. Used by one thread at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def open(cls, path: Path, stream: str) -> "EventIndex":
+        """Open the file; make it anew when it is missing, damaged, of another stream, or written by other code."""
+        with contextlib.suppress(sqlite3.DatabaseError, _Foreign):
+            return cls._existing(path, stream)
+        for suffix in _SUFFIXES:
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        connection = _connect(path)
+        connection.executescript(_TABLES)
+        connection.execute("INSERT INTO meta VALUES ('version', ?)", (_version(stream),))
+        connection.commit()
+        return cls(connection)
+
+    @classmethod
+    def _existing(cls, path: Path, stream: str) -> "EventIndex":
+        connection = _connect(path)
+        try:
+            rows = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+            if rows.get("version") != _version(stream):
+                raise _Foreign
+        except BaseException:
+            connection.close()
+            raise
+        return cls(connection)
+
+    def applied(self) -> int:
+        """Sequence of the last record that the file reflects."""
+        row = self._connection.execute("SELECT value FROM meta WHERE key = 'applied'").fetchone()
+        return int(row[0])
+
+    def write(self, changes: Changes) -> None:
+        """Write everything in one transaction, or nothing. Writing the same records again changes nothing."""
+        with self._connection as transaction:
+            transaction.executemany(
+                "INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (session_id, *event.position, event.type, event.thread, event.processed_at)
+                    for session_id, event in changes.events
+                ],
+            )
+            transaction.executemany(
+                "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [_row(folded) for folded in changes.states.values()],
+            )
+            transaction.executemany(
+                "INSERT OR REPLACE INTO deleting VALUES (?, ?, ?)",
+                [(session_id, last.position.sequence, last.json()) for session_id, last in changes.deletions.items()],
+            )
+            for table, column, gone in (
+                ("events", "session_id", changes.deleted),
+                ("sessions", "id", changes.deleted),
+                ("deleting", "session_id", changes.deletions_done),
+            ):
+                transaction.executemany(
+                    f"DELETE FROM {table} WHERE {column} = ?",  # noqa: S608  (fixed names)
+                    [(session_id,) for session_id in gone],
+                )
+            if changes.applied:
+                transaction.execute("UPDATE meta SET value = ? WHERE key = 'applied'", (str(changes.applied),))
+
+    def states(self, session_ids: Iterable[SessionId]) -> Mapping[SessionId, Folded]:
+        """The folded states of these sessions, as far as there are any."""
+        found = {}
+        for session_id in session_ids:
+            row = self._connection.execute(
+                "SELECT state, sequence FROM sessions WHERE id = ?", (session_id,)
+            ).fetchone()
+            if row is not None:
+                found[session_id] = Folded(load_state(row[0]), row[1])
+        return found
+
+    def positions(self, query: EventQuery) -> Sequence[Position]:
+        """Where the events of the page stand, in the query's order."""
+        conditions: list[tuple[str, object]] = [("session_id = ?", query.session_id), ("thread IS ?", query.thread)]
+        conditions.extend(query.processed_at.conditions("processed_at"))
+        where, values = _where(conditions)
+        if query.types:
+            where += f" AND type IN ({', '.join('?' * len(query.types))})"
+            values.extend(query.types)
+        if query.after is not None:
+            where += f" AND (sequence, entry) {'>' if query.order == 'asc' else '<'} (?, ?)"
+            values.extend(query.after)
+        rows = self._connection.execute(
+            f"SELECT sequence, entry FROM events WHERE {where}"  # noqa: S608  (made of fixed texts)
+            f" ORDER BY sequence {query.order}, entry {query.order} LIMIT ?",
+            (*values, query.limit),
+        )
+        return [Position(sequence, entry) for sequence, entry in rows]
+
+    def sessions(self, query: SessionQuery) -> Sequence[Folded]:
+        """The sessions of the page, in the query's order."""
+        conditions: list[tuple[str, object]] = [("workspace_id = ?", query.workspace_id)]
+        if query.agent_id is not None:
+            conditions.append(("agent_id = ?", query.agent_id))
+        if query.agent_version is not None:
+            conditions.append(("agent_version = ?", query.agent_version))
+        if query.deployment_id is not None:
+            conditions.append(("deployment_id = ?", query.deployment_id))
+        conditions.extend(query.created_at.conditions("created_at"))
+        where, values = _where(conditions)
+        if not query.include_archived:
+            where += " AND archived_at IS NULL"
+        if query.statuses:
+            where += f" AND status IN ({', '.join('?' * len(query.statuses))})"
+            values.extend(query.statuses)
+        is_rising = (query.order == "asc") != query.backwards
+        if query.after is not None:
+            where += f" AND (created_at, id) {'>' if is_rising else '<'} (?, ?)"
+            values.extend(query.after)
+        direction = "ASC" if is_rising else "DESC"
+        rows = self._connection.execute(
+            f"SELECT state, sequence FROM sessions WHERE {where}"  # noqa: S608  (made of fixed texts)
+            f" ORDER BY created_at {direction}, id {direction} LIMIT ?",
+            (*values, query.limit),
+        )
+        page = [Folded(load_state(state), sequence) for state, sequence in rows]
+        return page[::-1] if query.backwards else page
+
+    def deletions(self) -> Mapping[SessionId, tuple[int, bytes]]:
+        """Sessions whose deletion has still to be carried out, with sequence and body of their last event."""
+        rows = self._connection.execute("SELECT session_id, sequence, last FROM deleting")
+        return {SessionId(session_id): (sequence, last) for session_id, sequence, last in rows}
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+class _Foreign(Exception):
+    """The file was written by other code."""
+
+
+def _version(stream: str) -> str:
+    return f"{SCHEMA_VERSION} {code_version()} {stream}"
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Used from a thread of its own, opened in another: one at a time, which EventIndex demands of its callers.
+    connection = sqlite3.connect(path, check_same_thread=False, timeout=5.0)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # No fsync at commits: what a power cut takes is folded again from the log.
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _row(folded: Folded) -> tuple[object, ...]:
+    state = folded.state
+    return (
+        state.session_id,
+        state.workspace_id,
+        state.agent.id,
+        state.agent.version,
+        state.deployment_id,
+        state.environment_id,
+        shown_status(state),
+        state.created_at,
+        state.archived_at,
+        folded.sequence,
+        dump_state(state),
+    )
+
+
+def _where(conditions: Sequence[tuple[str, object]]) -> tuple[str, list[object]]:
+    return " AND ".join(text for text, _ in conditions), [value for _, value in conditions]

@@ -1,0 +1,321 @@
+"""Keeps the projection's file and the folded states in step with the log.
+
+Two threads besides the event loop: one writes (several records in one transaction while there is a load, soon after
+the last one otherwise), one reads. States of recently seen sessions stay in memory and are shared with
+``session_store.py``; a state that is not yet in the file is never dropped from memory.
+"""
+
+import asyncio
+import logging
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from efferent.common.domain.evolve import fold
+from efferent.common.domain.ids import SessionId
+from efferent.common.domain.record import Record
+from efferent.common.ports import SessionLog
+from efferent.gateway.errors import Overloaded
+from efferent.gateway.event_index import Changes, EventIndex, EventQuery, Folded, SessionQuery
+from efferent.gateway.public_events import Position, PublicEvent
+
+STATES_MAX: Final = 4_096
+"""Folded states kept in memory beyond those that wait to be written."""
+RECORDS_WAITING_MAX: Final = 10_000
+"""Records that wait to be written; the feed waits while there are more."""
+WRITE_DELAY_S: Final = 0.02
+"""How long a record may wait for others to share its transaction, unless somebody asks for it."""
+REACH_DEADLINE_S: Final = 5.0
+GONE_MAX: Final = 100_000
+"""Deleted sessions remembered, so that a straggling record does not bring one back."""
+_RETRY_S: Final = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedRecord:
+    """A record as the feed brought it."""
+
+    session_id: SessionId
+    sequence: int
+    previous: int
+    events: Sequence[PublicEvent]
+    record: Callable[[], Record]
+    """Decodes the record; not called when its effect is known already. Raises LogUnreadable."""
+
+
+class ProjectionBehind(Overloaded):
+    """The projection has not come as far as the request must see."""
+
+
+class SessionStates:
+    """Folded states in memory: the newest that this process knows of each session."""
+
+    def __init__(self, *, states_max: int = STATES_MAX) -> None:
+        self._states: OrderedDict[SessionId, Folded] = OrderedDict()
+        self._states_max = states_max
+        self._unwritten: dict[SessionId, int] = {}
+
+    def get(self, session_id: SessionId) -> Folded | None:
+        """The state, or None when it is not in memory."""
+        folded = self._states.get(session_id)
+        if folded is not None:
+            self._states.move_to_end(session_id)
+        return folded
+
+    def put(self, session_id: SessionId, folded: Folded) -> None:
+        """Remember a state unless a newer one is known."""
+        known = self._states.get(session_id)
+        if known is None or known.sequence < folded.sequence:
+            self._states[session_id] = folded
+        self._states.move_to_end(session_id)
+        self._evict()
+
+    def forget(self, session_id: SessionId) -> None:
+        """The session is gone."""
+        self._states.pop(session_id, None)
+        self._unwritten.pop(session_id, None)
+
+    def wrote(self, states: Iterable[tuple[SessionId, int]]) -> None:
+        """These states, up to these sequences, are in the file now."""
+        for session_id, sequence in states:
+            if self._unwritten.get(session_id, sequence + 1) <= sequence:
+                del self._unwritten[session_id]
+        self._evict()
+
+    def will_write(self, session_id: SessionId, sequence: int) -> None:
+        """The state of this sequence is on its way to the file."""
+        self._unwritten[session_id] = sequence
+
+    def _evict(self) -> None:
+        excess = len(self._states) - len(self._unwritten) - self._states_max
+        if excess <= 0:
+            return
+        oldest = (session_id for session_id in self._states if session_id not in self._unwritten)
+        for session_id in list(islice(oldest, excess)):
+            del self._states[session_id]
+
+
+class _Writer(threading.Thread):
+    """Writes what waits, one transaction at a time; keeps trying while the disk refuses."""
+
+    def __init__(self, index: EventIndex, delay_s: float, wrote: Callable[[Changes], object]) -> None:
+        super().__init__(name="session-index-writer", daemon=True)
+        self._index = index
+        self._delay_s = delay_s
+        self._wrote = wrote
+        self._changed = threading.Condition()
+        self._waiting: Changes | None = None
+        self._is_urgent = False
+        self._is_closed = False
+
+    def add(self, changes: Changes) -> None:
+        with self._changed:
+            if self._waiting is None:
+                self._waiting = changes
+                self._changed.notify()
+            else:
+                self._waiting.merge(changes)
+
+    def hurry(self) -> None:
+        with self._changed:
+            self._is_urgent = True
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Write what waits, then end."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        self.join()
+
+    def run(self) -> None:
+        while (changes := self._take()) is not None:
+            while True:
+                try:
+                    self._index.write(changes)
+                    break
+                except sqlite3.Error as error:
+                    _log.error("session index: cannot write: %s", error)
+                    with self._changed:
+                        if self._changed.wait_for(lambda: self._is_closed, _RETRY_S):
+                            return
+            self._wrote(changes)
+
+    def _take(self) -> Changes | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting is not None or self._is_closed)
+            if not self._is_closed:
+                self._changed.wait_for(lambda: self._is_urgent or self._is_closed, self._delay_s)
+            changes, self._waiting, self._is_urgent = self._waiting, None, False
+            return changes
+
+
+class SessionProjection:
+    """The projection of all sessions. ``apply`` is fed by one caller; everything else may be called by anybody."""
+
+    def __init__(
+        self, path: Path, log: SessionLog, *, states: SessionStates | None = None, write_delay_s: float = WRITE_DELAY_S
+    ) -> None:
+        self.states = states or SessionStates()
+        self.applied = 0
+        """Sequence of the last record that lists reflect."""
+        self._path = path
+        self._log = log
+        self._write_delay_s = write_delay_s
+        self._reader: EventIndex | None = None
+        self._writer: _Writer | None = None
+        self._writing_index: EventIndex | None = None
+        self._read_thread = ThreadPoolExecutor(1, thread_name_prefix="session-index-reader")
+        self._waiting_records = 0
+        self._progress = asyncio.Event()
+        self._wanted: dict[asyncio.Future[None], int] = {}
+        self._gone: OrderedDict[SessionId, None] = OrderedDict()
+
+    async def open(self, stream: str) -> int:
+        """Open the file of this stream, or make it anew; returns the sequence to follow the stream from."""
+        self._writing_index = await asyncio.to_thread(EventIndex.open, self._path, stream)
+        self._reader = await asyncio.to_thread(EventIndex.open, self._path, stream)
+        self.applied = self._writing_index.applied()
+        loop = asyncio.get_running_loop()
+        self._writer = _Writer(
+            self._writing_index, self._write_delay_s, lambda changes: loop.call_soon_threadsafe(self._wrote, changes)
+        )
+        self._writer.start()
+        return self.applied
+
+    async def close(self) -> None:
+        """Write what waits and close the file. Safe to call twice and before ``open``."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await asyncio.to_thread(writer.close)
+        self._read_thread.shutdown(wait=True)
+        for index in (self._reader, self._writing_index):
+            if index is not None:
+                index.close()
+        self._reader = self._writing_index = None
+        for waiter in self._wanted:
+            waiter.cancel()
+
+    async def apply(self, records: Sequence[CommittedRecord]) -> None:
+        """Take in committed records, in the order of the log. Raises LogUnreadable, LogUnavailable."""
+        if not records or self._writer is None:
+            return
+        await self._load_states(records)
+        changes = Changes(applied=records[-1].sequence, records=len(records))
+        for record in records:
+            folded = await self._fold(record)
+            if folded is None or folded.state.deleted:
+                self.states.forget(record.session_id)
+                changes.states.pop(record.session_id, None)
+                changes.deleted.add(record.session_id)
+                if folded is not None and record.events and record.events[-1].type == "session.deleted":
+                    changes.deletions[record.session_id] = record.events[-1]
+                continue
+            changes.events.extend((record.session_id, event) for event in record.events)
+            changes.states[record.session_id] = folded
+        for session_id, folded in changes.states.items():
+            self.states.will_write(session_id, folded.sequence)
+        self._waiting_records += len(records)
+        self._writer.add(changes)
+        while self._waiting_records > RECORDS_WAITING_MAX:
+            self._progress.clear()
+            await self._progress.wait()
+
+    async def reach(self, sequence: int, *, deadline_s: float = REACH_DEADLINE_S) -> None:
+        """Wait until lists reflect the stream up to this sequence. Raises ProjectionBehind."""
+        if self.applied >= sequence:
+            return
+        if self._writer is None:
+            raise ProjectionBehind
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._wanted[waiter] = sequence
+        self._writer.hurry()
+        try:
+            async with asyncio.timeout(deadline_s):
+                await waiter
+        except TimeoutError:
+            raise ProjectionBehind from None
+        finally:
+            self._wanted.pop(waiter, None)
+
+    async def stored(self, session_ids: Sequence[SessionId]) -> dict[SessionId, Folded]:
+        """States as the file has them."""
+        return dict(await self._read(lambda index: index.states(session_ids)))
+
+    async def positions(self, query: EventQuery) -> Sequence[Position]:
+        """Where the events of a page stand."""
+        return await self._read(lambda index: index.positions(query))
+
+    async def sessions(self, query: SessionQuery) -> Sequence[Folded]:
+        """The sessions of a page."""
+        return await self._read(lambda index: index.sessions(query))
+
+    async def deletions(self) -> dict[SessionId, tuple[int, bytes]]:
+        """Sessions whose deletion has still to be carried out, with sequence and body of their last event."""
+        return dict(await self._read(lambda index: index.deletions()))
+
+    def remove(self, session_ids: Iterable[SessionId], *, is_purged: bool = False) -> None:
+        """These sessions are gone: their tombstones say so, though their last records may never come.
+
+        ``is_purged``: nothing is left to be done for them.
+        """
+        gone = set(session_ids)
+        for session_id in gone:
+            self.states.forget(session_id)
+            self._gone[session_id] = None
+        while len(self._gone) > GONE_MAX:
+            self._gone.popitem(last=False)
+        if gone and self._writer is not None:
+            self._writer.add(Changes(applied=0, deleted=gone, deletions_done=gone if is_purged else set()))
+
+    async def _read[T](self, read: Callable[[EventIndex], T]) -> T:
+        index = self._reader
+        if index is None:
+            raise ProjectionBehind
+        return await asyncio.get_running_loop().run_in_executor(self._read_thread, read, index)
+
+    async def _load_states(self, records: Sequence[CommittedRecord]) -> None:
+        missing = {
+            record.session_id for record in records if record.previous and self.states.get(record.session_id) is None
+        }
+        if missing:
+            for session_id, folded in (await self.stored(sorted(missing))).items():
+                self.states.put(session_id, folded)
+
+    async def _fold(self, record: CommittedRecord) -> Folded | None:
+        """The newest known state of the record's session, at least up to the record; None when the session is gone."""
+        if record.session_id in self._gone:
+            return None
+        known = self.states.get(record.session_id)
+        if known is not None and known.sequence >= record.sequence:
+            return known
+        state, sequence = (known.state, known.sequence) if known is not None else (None, 0)
+        if sequence == record.previous:
+            state, sequence = fold(state, (record.record(),)), record.sequence
+        else:
+            async for stored in self._log.read(record.session_id, after=sequence, reach=record.sequence):
+                state, sequence = fold(state, (stored.record,)), stored.sequence
+        if state is None or sequence < record.sequence:
+            return None  # purged meanwhile
+        folded = Folded(state, sequence)
+        self.states.put(record.session_id, folded)
+        return folded
+
+    def _wrote(self, changes: Changes) -> None:
+        self.applied = max(self.applied, changes.applied)
+        self.states.wrote((session_id, folded.sequence) for session_id, folded in changes.states.items())
+        self._waiting_records -= changes.records
+        self._progress.set()
+        for waiter, sequence in list(self._wanted.items()):
+            if sequence <= self.applied and not waiter.done():
+                waiter.set_result(None)
+        if self._wanted and self._writer is not None:
+            self._writer.hurry()

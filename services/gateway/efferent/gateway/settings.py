@@ -1,0 +1,56 @@
+"""Settings of the gateway, read from the environment once by the command line."""
+
+from pathlib import Path
+from typing import Final
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from efferent.common.runtime.settings import HostSettings, NatsSettings
+
+ORGANIZATION_ID_DEFAULT: Final = "00000000-0000-4000-8000-000000000001"
+MIB: Final = 1024 * 1024
+
+
+def _names(field: str, variable: str) -> AliasChoices:
+    return AliasChoices(variable, field)
+
+
+class GatewaySettings(BaseSettings):
+    """Where the gateway listens, what it keeps where, and its limits."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    nats: NatsSettings = Field(default_factory=NatsSettings)
+    machine: HostSettings = Field(default_factory=HostSettings)
+
+    host: str = Field(default="127.0.0.1", validation_alias=_names("host", "EFFERENT_HOST"))
+    port: int = Field(default=8400, ge=0, le=65_535, validation_alias=_names("port", "EFFERENT_PORT"))
+    """0: any free port."""
+    tls_cert: Path | None = Field(default=None, validation_alias=_names("tls_cert", "EFFERENT_TLS_CERT"))
+    tls_key: Path | None = Field(default=None, validation_alias=_names("tls_key", "EFFERENT_TLS_KEY"))
+
+    organization_id: str = Field(
+        default=ORGANIZATION_ID_DEFAULT, validation_alias=_names("organization_id", "EFFERENT_ORGANIZATION_ID")
+    )
+    """Shown in the header ``anthropic-organization-id``."""
+    replicas: int = Field(default=1, ge=1, le=5, validation_alias=_names("replicas", "EFFERENT_NATS_REPLICAS"))
+    """Copies of each stream."""
+    hands_address: str | None = Field(default=None, validation_alias=_names("hands_address", "EFFERENT_HANDS_ADDRESS"))
+    """Where the hands' gRPC listens; None: readiness does not ask them."""
+
+    body_bytes_max: int = Field(default=32 * MIB, ge=1)
+    """Longest body of a request."""
+    behind_wait_s: float = Field(default=5.0, gt=0)
+    """How long a list waits for its projection before it answers 529."""
+    write_deadline_s: float = Field(default=5.0, gt=0)
+    """How long a change is tried again after conflicts before it answers 529."""
+    readiness_check_s: float = Field(default=3.0, gt=0)
+    """How long one readiness check may take."""
+    shutdown_wait_s: float = Field(default=5.0, gt=0)
+    """How long open requests may take when the server stops."""
+
+    @property
+    def projection_dir(self) -> Path:
+        """Folder of the files that are rebuilt from the log when they are missing."""
+        return self.machine.data_dir / "gateway"
