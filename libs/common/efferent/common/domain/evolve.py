@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import replace
 
 from efferent.common.domain.events import (
     AgentCustomToolUse,
@@ -63,6 +62,7 @@ from efferent.common.domain.events import (
 )
 from efferent.common.domain.ids import EventId
 from efferent.common.domain.record import Record
+from efferent.common.domain.replacing import replace
 from efferent.common.domain.resources.environment import SelfHostedConfig
 from efferent.common.domain.state import (
     ANSWERS_MAX,

@@ -4,7 +4,7 @@ Small however long the session is, so that every service can keep many of them. 
 (``transcript.py``) by the one service that needs it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from pydantic import JsonValue
@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from efferent.common.domain.events.stop import EndTurn, RequiresAction, StopReason
 from efferent.common.domain.events.user import QueuedInput
 from efferent.common.domain.ids import BrainId, ClaimId, EnvironmentId, EventId, SessionId, ThreadId, WorkspaceId
+from efferent.common.domain.replacing import replace
 from efferent.common.domain.resources.agent import AgentSnapshot
 from efferent.common.domain.resources.environment import EnvironmentConfig
 from efferent.common.domain.timestamp import Timestamp
@@ -23,7 +24,7 @@ IDEMPOTENCY_KEYS_MAX: Final = 128
 """How many ``Idempotency-Key`` values a session remembers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Idle:
     """Waiting for input. The reason is None until the first turn has ended."""
 
@@ -31,7 +32,7 @@ class Idle:
     name: Literal["idle"] = "idle"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Running:
     """A turn is going on."""
 
@@ -45,7 +46,7 @@ class Running:
     name: Literal["running"] = "running"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rescheduling:
     """A model request failed and is tried again."""
 
@@ -55,7 +56,7 @@ class Rescheduling:
     name: Literal["rescheduling"] = "rescheduling"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Terminated:
     """Over for good."""
 
@@ -66,7 +67,7 @@ class Terminated:
 Status = Idle | Running | Rescheduling | Terminated
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Claim:
     """Which brain works on the session."""
 
@@ -78,22 +79,22 @@ Runner = Literal["sandbox", "worker", "client", "mcp"]
 """Who runs a tool: our hands, a self-hosted worker, the API client, or an MCP server."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AwaitingConfirmation:
     """Held by an ``ask`` permission."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AwaitingResult:
     """The client or a worker has to send the result."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Runnable:
     """Allowed: the brain runs it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Denied:
     """Refused; the error result with this text is still to be recorded."""
 
@@ -103,7 +104,7 @@ class Denied:
 CallPhase = AwaitingConfirmation | AwaitingResult | Runnable | Denied
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ToolCall:
     """A tool use without its result."""
 
@@ -114,7 +115,7 @@ class ToolCall:
     phase: CallPhase
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answer:
     """An answer to a call that was accepted, to recognise it when it is sent again."""
 
@@ -124,7 +125,7 @@ class Answer:
     processed_at: Timestamp | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Totals:
     """What the session has used so far."""
 
@@ -137,7 +138,7 @@ class Totals:
     turns_ended: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SessionState:
     """Everything that decisions about a session need."""
 
