@@ -73,15 +73,6 @@ class Roster:
         if self._draining:
             await delivery.nak(0.0)
             return
-        try:
-            await delivery.load()
-        except LogUnreadable:
-            logger.error("record unreadable", extra={"session_id": delivery.session_id})
-            await delivery.nak(UNREADABLE_NAK_DELAY_S)
-            return
-        except LogError:
-            await delivery.nak(FAILED_NAK_DELAY_S)
-            return
         entry = self._workers.get(delivery.session_id)
         if entry is not None:
             entry[0].deliver(delivery)

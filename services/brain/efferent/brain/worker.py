@@ -6,7 +6,7 @@ worker may die at any point and another brain goes on.
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from efferent.brain.performer import Performer, Scene
 from efferent.brain.session_cache import FoldedSession, SessionCache, caught_up
@@ -26,12 +26,11 @@ CONFLICTS_MAX: Final = 100
 """Conflicts in a row on one decision before the worker gives the session back."""
 
 
-class Presence:
-    """What the worker needs to know of other brains."""
+class Presence(Protocol):
+    """What a worker needs to know of other brains."""
 
     def is_alive(self, brain_id: BrainId) -> bool:
         """Whether the brain was heard of lately; True while this brain has not listened long enough to tell."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +132,13 @@ class SessionWorker:
         self._woken.clear()
         news, self._news = self._news, []
         wanted, self._tail_wanted = self._tail_wanted, False
-        reach: int | None = 0
         for stored in sorted(news, key=lambda item: item.sequence):
             if stored.sequence <= self._folded.sequence:
                 continue
             if stored.previous == self._folded.sequence:
                 self._folded = self._folded.advanced(stored)
             else:
-                reach = stored.sequence
-                self._folded = await self._read(reach)
+                self._folded = await self._read(stored.sequence)
         if wanted:
             self._folded = await self._read(None)
 
@@ -154,7 +151,7 @@ class SessionWorker:
         self._claim_id = None
         held, self._held = self._held, []
         for delivery in held:
-            if delivery.sequence <= self._folded.sequence:
+            if delivery.stored.sequence <= self._folded.sequence:
                 await delivery.ack()
             else:
                 self._held.append(delivery)

@@ -34,7 +34,9 @@ CREATE TABLE sessions (
   archived_at TEXT, sequence INTEGER NOT NULL, state BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX sessions_by_time ON sessions (workspace_id, created_at, id);
-CREATE TABLE deleting (session_id TEXT PRIMARY KEY, sequence INTEGER NOT NULL, last BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE deletions (
+  session_id TEXT PRIMARY KEY, workspace_id TEXT NOT NULL, sequence INTEGER NOT NULL, last BLOB NOT NULL
+) WITHOUT ROWID;
 INSERT INTO meta VALUES ('applied', '0');
 """
 
@@ -49,6 +51,18 @@ class Folded:
     sequence: int
 
 
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A session that was deleted."""
+
+    session_id: SessionId
+    workspace_id: WorkspaceId
+    sequence: int
+    """Sequence of its last record."""
+    last: bytes
+    """Its ``session.deleted`` as clients read it."""
+
+
 @dataclass(slots=True)
 class Changes:
     """What one transaction writes."""
@@ -60,8 +74,8 @@ class Changes:
     states: dict[SessionId, Folded] = field(default_factory=dict)
     deleted: set[SessionId] = field(default_factory=set)
     """Sessions of which nothing is to be kept."""
-    deletions: dict[SessionId, PublicEvent] = field(default_factory=dict)
-    """The last events of sessions whose deletion has still to be carried out."""
+    deletions: dict[SessionId, Deletion] = field(default_factory=dict)
+    """Deletions that have still to be carried out."""
     deletions_done: set[SessionId] = field(default_factory=set)
 
     def merge(self, later: "Changes") -> None:
@@ -174,13 +188,16 @@ class EventIndex:
                 [_row(folded) for folded in changes.states.values()],
             )
             transaction.executemany(
-                "INSERT OR REPLACE INTO deleting VALUES (?, ?, ?)",
-                [(session_id, last.position.sequence, last.json()) for session_id, last in changes.deletions.items()],
+                "INSERT OR REPLACE INTO deletions VALUES (?, ?, ?, ?)",
+                [
+                    (deletion.session_id, deletion.workspace_id, deletion.sequence, deletion.last)
+                    for deletion in changes.deletions.values()
+                ],
             )
             for table, column, gone in (
                 ("events", "session_id", changes.deleted),
                 ("sessions", "id", changes.deleted),
-                ("deleting", "session_id", changes.deletions_done),
+                ("deletions", "session_id", changes.deletions_done),
             ):
                 transaction.executemany(
                     f"DELETE FROM {table} WHERE {column} = ?",  # noqa: S608  (fixed names)
@@ -247,10 +264,10 @@ class EventIndex:
         page = [Folded(load_state(state), sequence) for state, sequence in rows]
         return page[::-1] if query.backwards else page
 
-    def deletions(self) -> Mapping[SessionId, tuple[int, bytes]]:
-        """Sessions whose deletion has still to be carried out, with sequence and body of their last event."""
-        rows = self._connection.execute("SELECT session_id, sequence, last FROM deleting")
-        return {SessionId(session_id): (sequence, last) for session_id, sequence, last in rows}
+    def deletions(self) -> Sequence[Deletion]:
+        """Deletions that have still to be carried out."""
+        rows = self._connection.execute("SELECT session_id, workspace_id, sequence, last FROM deletions")
+        return [Deletion(*row) for row in rows]
 
     def close(self) -> None:
         """Close the connection."""

@@ -20,9 +20,9 @@ from typing import Final
 from efferent.common.domain.evolve import fold
 from efferent.common.domain.ids import SessionId
 from efferent.common.domain.record import Record
-from efferent.common.ports import SessionLog
+from efferent.common.ports import LogUnreadable, SessionLog
 from efferent.gateway.errors import Overloaded
-from efferent.gateway.event_index import Changes, EventIndex, EventQuery, Folded, SessionQuery
+from efferent.gateway.event_index import Changes, Deletion, EventIndex, EventQuery, Folded, SessionQuery
 from efferent.gateway.public_events import Position, PublicEvent
 
 STATES_MAX: Final = 4_096
@@ -205,19 +205,27 @@ class SessionProjection:
             waiter.cancel()
 
     async def apply(self, records: Sequence[CommittedRecord]) -> None:
-        """Take in committed records, in the order of the log. Raises LogUnreadable, LogUnavailable."""
+        """Take in committed records, in the order of the log. Raises LogUnavailable."""
         if not records or self._writer is None:
             return
         await self._load_states(records)
         changes = Changes(applied=records[-1].sequence, records=len(records))
         for record in records:
-            folded = await self._fold(record)
+            try:
+                folded = await self._fold(record)
+            except LogUnreadable as error:
+                where = {"session_id": record.session_id, "sequence": record.sequence}
+                _log.error("cannot fold a record: %s", error, extra=where)
+                continue
             if folded is None or folded.state.deleted:
                 self.states.forget(record.session_id)
                 changes.states.pop(record.session_id, None)
                 changes.deleted.add(record.session_id)
-                if folded is not None and record.events and record.events[-1].type == "session.deleted":
-                    changes.deletions[record.session_id] = record.events[-1]
+                if folded is not None and record.events:
+                    last = record.events[-1]
+                    changes.deletions[record.session_id] = Deletion(
+                        record.session_id, folded.state.workspace_id, last.position.sequence, last.json()
+                    )
                 continue
             changes.events.extend((record.session_id, event) for event in record.events)
             changes.states[record.session_id] = folded
@@ -258,9 +266,9 @@ class SessionProjection:
         """The sessions of a page."""
         return await self._read(lambda index: index.sessions(query))
 
-    async def deletions(self) -> dict[SessionId, tuple[int, bytes]]:
-        """Sessions whose deletion has still to be carried out, with sequence and body of their last event."""
-        return dict(await self._read(lambda index: index.deletions()))
+    async def deletions(self) -> Sequence[Deletion]:
+        """Deletions that have still to be carried out."""
+        return await self._read(lambda index: index.deletions())
 
     def remove(self, session_ids: Iterable[SessionId], *, is_purged: bool = False) -> None:
         """These sessions are gone: their tombstones say so, though their last records may never come.

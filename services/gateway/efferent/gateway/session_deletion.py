@@ -1,0 +1,110 @@
+"""What follows a session's last event: tombstone, blobs, purge. Each step can be repeated; what a crash left is finished.
+
+The tombstone comes first: once it is written, every gateway that missed the last event learns of it, and the session's
+id is never used again. The purge comes last: until then the log itself says what is still to be done.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+
+from efferent.common.domain.ids import SessionId, WorkspaceId
+from efferent.common.jetstream import subjects
+from efferent.common.ports import BlobStore, ControlLog, LogConflict, RawRecord, SessionLog
+from efferent.gateway.event_index import Deletion
+from efferent.gateway.public_events import Position, PublicEvent
+from efferent.gateway.session_projection import SessionProjection
+
+TOMBSTONE_KIND: Final = "session"
+TOMBSTONE_TYPE: Final = "session.deleted"
+_VERSION: Final = 1
+
+
+class SessionDeletion:
+    """Carries deletions out."""
+
+    def __init__(
+        self, log: SessionLog, control_log: ControlLog, blobs: BlobStore, projection: SessionProjection
+    ) -> None:
+        self._log = log
+        self._control_log = control_log
+        self._blobs = blobs
+        self._projection = projection
+
+    async def carry_out(self, deletion: Deletion) -> None:
+        """Do everything that is left to do. Safe to repeat. Raises LogUnavailable."""
+        subject = subjects.control(TOMBSTONE_KIND, deletion.session_id)
+        try:
+            await self._control_log.append(subject, tombstone_payload(deletion), expected=0)
+        except LogConflict:
+            pass  # it is there
+        await self._blobs.delete(f"{deletion.session_id}/")
+        await self._log.purge(deletion.session_id)
+        self._projection.remove((deletion.session_id,), is_purged=True)
+
+    async def carry_out_all(self) -> None:
+        """Finish what was left half done. Raises LogUnavailable."""
+        for deletion in await self._projection.deletions():
+            await self.carry_out(deletion)
+
+    async def was_deleted(self, session_id: SessionId) -> bool:
+        """Whether there is a tombstone."""
+        return await self._control_log.last(subjects.control(TOMBSTONE_KIND, session_id)) is not None
+
+
+class TombstoneListener:
+    """Follows ``CONTROL`` for sessions that were deleted, wherever that happened."""
+
+    def __init__(self, projection: SessionProjection, gone: Callable[[SessionId, PublicEvent], None]) -> None:
+        self._projection = projection
+        self._gone = gone
+
+    def apply(self, records: list[RawRecord]) -> None:
+        """Take in records of ``CONTROL``, in order; never raises."""
+        deletions = [deletion for record in records if (deletion := parse_tombstone(record)) is not None]
+        for deletion in deletions:
+            self._gone(deletion.session_id, _last_event(deletion))
+        self._projection.remove(deletion.session_id for deletion in deletions)
+
+
+def tombstone_payload(deletion: Deletion) -> bytes:
+    """The tombstone as it stands in ``CONTROL``."""
+    last = orjson.loads(deletion.last)
+    data = {"id": deletion.session_id, "sequence": deletion.sequence, "event": last}
+    return orjson.dumps(
+        {
+            "v": _VERSION,
+            "type": TOMBSTONE_TYPE,
+            "workspace_id": deletion.workspace_id,
+            "at": last["processed_at"],
+            "data": data,
+        }
+    )
+
+
+def parse_tombstone(record: RawRecord) -> Deletion | None:
+    """Read a tombstone; None when the record is anything else."""
+    try:
+        kind, _, identifier = subjects.parse_control(record.subject)
+        if kind != TOMBSTONE_KIND:
+            return None
+        raw: dict[str, Any] = orjson.loads(record.payload)
+        data = raw["data"]
+        return Deletion(
+            SessionId(identifier), WorkspaceId(raw["workspace_id"]), data["sequence"], orjson.dumps(data["event"])
+        )
+    except (subjects.BadSubject, orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+def _last_event(deletion: Deletion) -> PublicEvent:
+    event = orjson.loads(deletion.last)
+    return PublicEvent(
+        position=Position(deletion.sequence, 0),
+        thread=None,
+        type=event["type"],
+        id=event["id"],
+        processed_at=event["processed_at"],
+        body=deletion.last,
+    )

@@ -1,0 +1,177 @@
+"""The running parts behind the session routes, and the one loop that feeds them: every committed record, once, in order.
+
+Live readers come first, then the projection; both see the same records, so a list never shows what a stream has not.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from efferent.common import codec
+from efferent.common.domain.ids import SessionId
+from efferent.common.domain.record import Record
+from efferent.common.jetstream import streams, subjects
+from efferent.common.jetstream.connection import Connection, Message
+from efferent.common.ports import (
+    BlobStore,
+    Clock,
+    ControlLog,
+    Feed,
+    IdSource,
+    LogError,
+    LogUnreadable,
+    RawRecord,
+    SessionLog,
+)
+from efferent.gateway.live import LiveHub, Unsubscribe
+from efferent.gateway.public_events import parse_record, public_events
+from efferent.gateway.session_deletion import SessionDeletion, TombstoneListener
+from efferent.gateway.session_projection import CommittedRecord, SessionProjection
+from efferent.gateway.session_store import SessionStore
+
+INDEX_FILE: Final = "sessions.sqlite"
+SWEEP_INTERVAL_S: Final = 30.0
+"""How often deletions that another gateway left half done are finished."""
+_RETRY_S: Final = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionParts:
+    """What session services are made of."""
+
+    log: SessionLog
+    feed: Feed
+    control_log: ControlLog
+    blobs: BlobStore
+    connection: Connection
+    clock: Clock
+    ids: IdSource
+    index_dir: Path
+
+
+class SubscribedPreviews:
+    """Previews as brains publish them on core NATS."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def subscribe(self, session_id: SessionId, receive: Callable[[bytes], None]) -> Unsubscribe:
+        """Pass on each preview of the session. Raises LogUnavailable."""
+
+        def deliver(message: Message) -> None:
+            receive(message.data)
+
+        return (await self._connection.subscribe(subjects.delta(session_id), deliver)).end
+
+
+class SessionServices:
+    """Everything that the session routes use."""
+
+    def __init__(self, parts: SessionParts) -> None:
+        self._parts = parts
+        self.clock = parts.clock
+        self.ids = parts.ids
+        self.log = parts.log
+        self.feed = parts.feed
+        self.projection = SessionProjection(parts.index_dir / INDEX_FILE, parts.log)
+        self.hub = LiveHub(parts.log, SubscribedPreviews(parts.connection))
+        self.store = SessionStore(parts.log, self.projection, parts.clock, parts.ids)
+        self.deletion = SessionDeletion(parts.log, parts.control_log, parts.blobs, self.projection)
+        self.tombstones = TombstoneListener(self.projection, self.hub.session_gone)
+        self._passed = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Open the projection and begin to follow the log. Raises LogUnavailable."""
+        self._parts.index_dir.mkdir(parents=True, exist_ok=True)
+        stream = await streams.identity(self._parts.connection, subjects.SESSIONS)
+        self._passed = await self.projection.open(stream)
+        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._sweep())]
+
+    def drain(self) -> None:
+        """End all streams; requests are still served."""
+        self.hub.end_all()
+
+    async def stop(self) -> None:
+        """Stop following and close the projection. Safe to call twice, and after a failed start."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self.projection.close()
+
+    async def check(self) -> str | None:
+        """For readiness: None when the projection has come as far as the log."""
+        behind = await self.feed.last_sequence() - self.projection.applied
+        return None if behind <= 0 else f"{behind} records behind"
+
+    async def reach_end(self) -> None:
+        """Wait until lists reflect everything that was committed when this was called. Raises ProjectionBehind."""
+        await self.projection.reach(await self.feed.last_sequence())
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async for batch in self.feed.follow(after=self._passed):
+                    await self._take(batch)
+            except LogError as error:
+                _log.warning("the session feed stopped: %s", error)
+            await asyncio.sleep(_RETRY_S)
+
+    async def _take(self, batch: Sequence[RawRecord]) -> None:
+        committed = []
+        for raw in batch:
+            with contextlib.suppress(subjects.BadSubject):
+                committed.append(await self._committed(raw))
+        await self.projection.apply([record for record in committed if record is not None])
+        self._passed = batch[-1].sequence
+
+    async def _committed(self, raw: RawRecord) -> CommittedRecord | None:
+        """Show the record to live readers, and prepare it for the projection; None when it cannot be read."""
+        session_id, _ = subjects.parse_session(raw.subject)
+        try:
+            payload = await self._resolved(raw.payload)
+            events = public_events(raw.sequence, parse_record(payload))
+        except LogUnreadable as error:
+            _log.error("unreadable record: %s", error, extra={"session_id": session_id, "sequence": raw.sequence})
+            return None
+        self.hub.record(session_id, raw.sequence, events)
+
+        def decoded() -> Record:
+            return codec.decode(payload)
+
+        return CommittedRecord(session_id, raw.sequence, raw.previous, events, decoded)
+
+    async def _resolved(self, payload: bytes) -> bytes:
+        key = codec.claimed_key(payload)
+        if key is None:
+            return payload
+        try:
+            return await self._parts.blobs.get(key)
+        except KeyError as error:
+            raise LogUnreadable(f"there is no blob {key}") from error
+
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                await self.deletion.carry_out_all()
+            except LogError as error:
+                _log.warning("deletions are not finished: %s", error)
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+
+
+SESSIONS: Final = web.AppKey("efferent.sessions", SessionServices)
+
+
+def sessions_of(request: web.Request) -> SessionServices:
+    """The session services of the gateway that serves this request."""
+    return request.app[SESSIONS]
