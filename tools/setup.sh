@@ -60,9 +60,9 @@ find_uv() {
             command -v "$candidate" >/dev/null 2>&1 || continue
             rm -rf "$tool"
             mkdir -p "$tool"
-            sed -n '/^uv==/,/^[^ ]*[^\\]$/p' requirements-dev.lock | grep -v '^ *#' >"$tool/uv.txt"
+            awk '/^uv==/ { found = 1 } found { print } found && !/\\$/ { exit }' requirements-dev.lock >"$tool/uv.txt"
             "$candidate" -m pip install --quiet --disable-pip-version-check --no-warn-script-location \
-                --require-hashes --prefix "$tool" -r "$tool/uv.txt" >"$tool/log" 2>&1 && break
+                --require-hashes --target "$tool" -r "$tool/uv.txt" >"$tool/log" 2>&1 && break
         done
     fi
     if "$tool/bin/uv" --version >/dev/null 2>&1; then

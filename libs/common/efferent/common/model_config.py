@@ -48,6 +48,8 @@ class ModelConfigs:
         """What is known about a model, with its provider's settings over the catalog. Raises UnknownModel."""
         provider = self.route(model_id)
         traits = traits_of(model_id)
+        if not provider.overrides_traits:
+            return traits
         if provider.prices is not None:
             prices = provider.prices.prices()
             traits = replace(traits, prices=prices, long_prices=None, fast_multiplier=min(1, traits.fast_multiplier))

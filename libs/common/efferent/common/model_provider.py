@@ -78,6 +78,11 @@ class Provider(_Entry):
     thinking: ThinkingStyle | None = None
     prices: ListPrices | None = None
 
+    @property
+    def overrides_traits(self) -> bool:
+        """Whether anything here stands over what the catalog knows about a model."""
+        return (self.context_window or self.max_output_tokens or self.thinking or self.prices) is not None
+
     def sent_id(self, model_id: str) -> str:
         """The model id that the provider knows."""
         return self.send_as.replace("{model}", model_id).replace("{name}", model_id.split("/", 1)[-1])

@@ -6,9 +6,9 @@ Nothing here reads or writes the log. Cancelling a performance ends the outside 
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from efferent.brain.ports import (
     Hands,
@@ -44,10 +44,10 @@ from efferent.common.domain.effects import (
     TakeInput,
 )
 from efferent.common.domain.ids import ClaimId, EventId, SessionId
-from efferent.common.domain.model_catalog import list_cost_micro_usd
 from efferent.common.domain.state import Running, SessionState
 from efferent.common.domain.timestamp import to_datetime
 from efferent.common.domain.transcript import Transcript
+from efferent.common.domain.usage import ModelUsage
 from efferent.common.ports import Clock
 
 _HANDS_RETRY_S: Final = 0.2
@@ -64,13 +64,17 @@ class Scene:
     claim_id: ClaimId
 
 
-class ModelDirectory:
-    """Which model answers to an id, and how large its context window is."""
+class ModelDirectory(Protocol):
+    """Which model answers to an id, and what is known about it."""
 
-    def __init__(self, find: Callable[[str], Model], context_window_tokens: Callable[[str], int]) -> None:
-        """``find`` raises ModelFailure when no provider takes the model id."""
-        self.find = find
-        self.context_window_tokens = context_window_tokens
+    def find(self, model_id: str) -> Model:
+        """The model. Raises ModelFailure when no provider takes the id."""
+
+    def context_window_tokens(self, model_id: str) -> int:
+        """Size of the model's context window."""
+
+    def list_cost_micro_usd(self, model_id: str, usage: ModelUsage) -> int | None:
+        """List price of one request in millionths of a dollar; None when the model has no list price."""
 
 
 class Performer:
@@ -82,7 +86,7 @@ class Performer:
         hands: Hands,
         clock: Clock,
         settings: BrainSettings,
-        publish_delta: Callable[[SessionId, bytes], None],
+        publish_delta: Callable[[SessionId, bytes], Awaitable[object]],
     ) -> None:
         self._models = models
         self._hands = hands
@@ -139,14 +143,12 @@ class Performer:
             if isinstance(chunk, ModelReply):
                 reply = chunk
             elif previews is not None:
-                previews.write(chunk)
+                await previews.write(chunk)
         if reply is None:
             raise ModelFailure("model_request_failed", "retryable", f"{model_id} ended its stream without an answer")
         return reply
 
-    def _replied(
-        self, scene: Scene, span_id: EventId, model_id: str, reply: ModelReply, *, full: bool
-    ) -> RecordReply:
+    def _replied(self, scene: Scene, span_id: EventId, model_id: str, reply: ModelReply, *, full: bool) -> RecordReply:
         used = reply.usage
         context = (
             used.input_tokens + used.cache_read_input_tokens + used.cache_creation_input_tokens + used.output_tokens
@@ -158,7 +160,7 @@ class Performer:
             model=model_id,
             parts=tuple(_part(part) for part in reply.parts),
             usage=used,
-            list_cost_micro_usd=list_cost_micro_usd(model_id, used),
+            list_cost_micro_usd=self._models.list_cost_micro_usd(model_id, used),
             refusal=reply.refusal,
             more_to_come=reply.stop == "pause_turn",
             compaction_due=full or context > limit,
@@ -194,7 +196,7 @@ class Performer:
             up_to=up_to,
             usage=reply.usage,
             model=model_id,
-            list_cost_micro_usd=list_cost_micro_usd(model_id, reply.usage),
+            list_cost_micro_usd=self._models.list_cost_micro_usd(model_id, reply.usage),
         )
 
     async def _run_tool(self, scene: Scene, effect: RunTool) -> RecordToolResult:

@@ -126,7 +126,9 @@ class HandsUnavailable(Exception):
 class Hands(Protocol):
     """Runs tool calls in a session's sandbox."""
 
-    async def execute(self, session_id: SessionId, call_id: EventId, tool: str, arguments: dict[str, JsonValue]) -> ToolOutcome:
+    async def execute(
+        self, session_id: SessionId, call_id: EventId, tool: str, arguments: dict[str, JsonValue]
+    ) -> ToolOutcome:
         """Run the call once, or attach to it when it runs, or return its recorded result. Raises HandsUnavailable."""
 
     async def cancel(self, session_id: SessionId, call_id: EventId) -> None:

@@ -7,12 +7,13 @@ from typing import Final
 
 from efferent.brain.worker import Desk, SessionWorker
 from efferent.common.domain.ids import SessionId
-from efferent.common.domain.record import StoredRecord
 from efferent.common.ports import Delivery, InboundConsumer, LogError, LogUnreadable
 
 UNREADABLE_NAK_DELAY_S: Final = 30.0
 """A record of an unknown shape is delivered again after this time: a newer release may read it."""
 FULL_NAK_DELAY_S: Final = 1.0
+DELIVERY_GRACE_S: Final = 0.02
+"""How long a record that was seen live may take to be delivered here before it is read from the log."""
 FAILED_NAK_DELAY_S: Final = 0.5
 
 logger = logging.getLogger("efferent.brain")
@@ -37,15 +38,14 @@ class Roster:
         async for delivery in self._inbound.deliveries():
             await self._accept(delivery)
 
-    def notice(self, stored: StoredRecord, session_id: SessionId) -> None:
-        """Tell the session's worker, if it has one, of a record that was committed."""
-        if session_id in self._workers:
-            self._workers[session_id][0].notice(stored)
+    def committed(self, session_id: SessionId, sequence: int) -> None:
+        """A client's record was committed. The holder sees it soon, also when another brain gets the delivery.
 
-    def wants(self, session_id: SessionId, sequence: int) -> bool:
-        """Whether a worker would learn something from the record at this sequence."""
+        Mostly the delivery comes here too and in the same moment, so the log is read only when it did not.
+        """
         entry = self._workers.get(session_id)
-        return entry is not None and entry[0].sequence < sequence
+        if entry is not None and entry[0].is_performing and entry[0].known < sequence:
+            asyncio.get_running_loop().call_later(DELIVERY_GRACE_S, self._refresh, session_id, sequence)
 
     async def keep_alive(self) -> None:
         """Say for ever that what is held is being worked on, and look for records that no message told of."""
@@ -69,6 +69,11 @@ class Roster:
         for worker, _ in entries:
             await worker.give_back(0.0)
 
+    def _refresh(self, session_id: SessionId, sequence: int) -> None:
+        entry = self._workers.get(session_id)
+        if entry is not None and entry[0].known < sequence:
+            entry[0].refresh()
+
     async def _accept(self, delivery: Delivery) -> None:
         if self._draining:
             await delivery.nak(0.0)
@@ -76,10 +81,17 @@ class Roster:
         entry = self._workers.get(delivery.session_id)
         if entry is not None:
             entry[0].deliver(delivery)
+        elif self._is_held_elsewhere(delivery.session_id):
+            # Decided from presence alone: folding a long log only to give the session back would be dear.
+            await delivery.nak(self._desk.settings.busy_nak_delay_s)
         elif len(self._workers) >= self._desk.settings.sessions_max:
             await delivery.nak(FULL_NAK_DELAY_S)
         else:
             self._begin(delivery)
+
+    def _is_held_elsewhere(self, session_id: SessionId) -> bool:
+        holder = self._desk.presence.holder_of(session_id)
+        return holder is not None and holder != self._desk.brain_id
 
     def _begin(self, delivery: Delivery) -> None:
         worker = SessionWorker(self._desk, delivery.session_id)

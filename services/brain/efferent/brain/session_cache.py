@@ -7,7 +7,7 @@ from efferent.common.domain.evolve import fold
 from efferent.common.domain.ids import SessionId
 from efferent.common.domain.record import StoredRecord
 from efferent.common.domain.state import SessionState
-from efferent.common.domain.transcript import Transcript, extend_all
+from efferent.common.domain.transcript import EMPTY_TRANSCRIPT, Transcript, extend_all
 from efferent.common.ports import SessionLog
 
 
@@ -16,7 +16,7 @@ class FoldedSession:
     """A session folded up to a sequence."""
 
     state: SessionState | None = None
-    transcript: Transcript = Transcript()
+    transcript: Transcript = EMPTY_TRANSCRIPT
     sequence: int = 0
 
     def advanced(self, stored: StoredRecord) -> "FoldedSession":

@@ -1,6 +1,9 @@
 """Settings of the brain, read once at start from ``EFFERENT_BRAIN_*``."""
 
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from efferent.common.runtime.settings import HostSettings, NatsSettings
 
 
 class BrainSettings(BaseSettings):
@@ -8,6 +11,10 @@ class BrainSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="EFFERENT_BRAIN_", frozen=True)
 
+    nats: NatsSettings = Field(default_factory=NatsSettings)
+    machine: HostSettings = Field(default_factory=HostSettings)
+    replicas: int = Field(default=1, ge=1, le=5, validation_alias="EFFERENT_NATS_REPLICAS")
+    """Copies of each stream."""
     hands_address: str = "127.0.0.1:8402"
     """Where the hands listen (host:port, or ``unix:<path>``)."""
     sessions_max: int = 2_000

@@ -29,8 +29,11 @@ CONFLICTS_MAX: Final = 100
 class Presence(Protocol):
     """What a worker needs to know of other brains."""
 
-    def is_alive(self, brain_id: BrainId) -> bool:
-        """Whether the brain was heard of lately; True while this brain has not listened long enough to tell."""
+    def is_alive(self, brain_id: BrainId) -> bool | None:
+        """Whether the brain was heard of lately; None while this cannot be told yet."""
+
+    def holder_of(self, session_id: SessionId) -> BrainId | None:
+        """The live brain that last said it holds the session; None when none is known to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +80,16 @@ class SessionWorker:
         """Sequence of the newest record that the worker has folded."""
         return self._folded.sequence
 
+    @property
+    def known(self) -> int:
+        """Sequence of the newest record that the worker has folded or was handed."""
+        return max((stored.sequence for stored in self._news), default=self._folded.sequence)
+
     def deliver(self, delivery: Delivery) -> None:
         """Hand over an inbound record."""
         self._held.append(delivery)
-        self.notice(delivery.stored)
-
-    def notice(self, stored: StoredRecord) -> None:
-        """Tell of a record that was appended, without the duty to acknowledge it."""
-        if stored.sequence > self._folded.sequence:
-            self._news.append(stored)
+        if delivery.stored.sequence > self._folded.sequence:
+            self._news.append(delivery.stored)
             self._woken.set()
 
     def refresh(self) -> None:
@@ -165,7 +169,7 @@ class SessionWorker:
     async def _claim(self) -> bool:
         state = self._folded.state
         other = state.claim.brain_id if state is not None and state.claim is not None else None
-        if other is not None and other != self._desk.brain_id and self._desk.presence.is_alive(other):
+        if other is not None and other != self._desk.brain_id and self._desk.presence.is_alive(other) is not False:
             self._claim_id = None
             await self.give_back(self._desk.settings.busy_nak_delay_s)
             return False

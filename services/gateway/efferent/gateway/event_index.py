@@ -8,7 +8,7 @@ can be deleted at any time and is rebuilt from the log; so is one that is damage
 import contextlib
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -100,6 +100,20 @@ class TimeRange:
     lt: str | None = None
     lte: str | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is no bound at all."""
+        return self == TimeRange()
+
+    def holds(self, timestamp: str) -> bool:
+        """Whether the timestamp is within the bounds."""
+        return (
+            (self.gt is None or timestamp > self.gt)
+            and (self.gte is None or timestamp >= self.gte)
+            and (self.lt is None or timestamp < self.lt)
+            and (self.lte is None or timestamp <= self.lte)
+        )
+
     def conditions(self, column: str) -> list[tuple[str, str]]:
         """SQL conditions with their values."""
         bounds = ((">", self.gt), (">=", self.gte), ("<", self.lt), ("<=", self.lte))
@@ -115,8 +129,14 @@ class EventQuery:
     order: Order
     limit: int
     after: Position | None = None
+    until: int = 0
+    """Sequence of the last record that counts."""
     types: frozenset[str] = frozenset()
     processed_at: TimeRange = TimeRange()
+
+    def starting_after(self, position: Position) -> "EventQuery":
+        """The same query from another place on."""
+        return replace(self, after=position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +240,7 @@ class EventIndex:
     def positions(self, query: EventQuery) -> Sequence[Position]:
         """Where the events of the page stand, in the query's order."""
         conditions: list[tuple[str, object]] = [("session_id = ?", query.session_id), ("thread IS ?", query.thread)]
+        conditions.append(("sequence <= ?", query.until))
         conditions.extend(query.processed_at.conditions("processed_at"))
         where, values = _where(conditions)
         if query.types:

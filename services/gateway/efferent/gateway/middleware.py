@@ -18,6 +18,7 @@ from efferent.gateway.errors import InternalError, as_api_error, to_response
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 API_PREFIX: Final = "/v1/"
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _PREPARED: Final = web.RequestKey("efferent.prepared", web.StreamResponse)
 
 _access = logging.getLogger("efferent.access")
@@ -84,11 +85,12 @@ def _refusal(request: web.Request, error: Exception, request_id: str) -> web.Str
 
 def _report(context: GatewayContext, request: web.Request, status: int, seconds: float) -> None:
     route = _route(request)
-    context.metrics.requests.add(request.method, route, str(status))
+    method = request.method if request.method in _METHODS else "other"
+    context.metrics.requests.add(method, route, str(status))
     context.metrics.request_seconds.observe(seconds, route)
     fields: dict[str, object] = {
         "request_id": request[REQUEST_ID],
-        "method": request.method,
+        "method": method,
         "route": route,
         "status": status,
         "ms": round(seconds * 1_000, 1),

@@ -1,9 +1,10 @@
-"""What follows a session's last event: tombstone, blobs, purge. Each step can be repeated; what a crash left is finished.
+"""What follows a session's last event: tombstone, blobs, purge. Each step can be repeated; half-done ones are finished.
 
 The tombstone comes first: once it is written, every gateway that missed the last event learns of it, and the session's
 id is never used again. The purge comes last: until then the log itself says what is still to be done.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -35,10 +36,8 @@ class SessionDeletion:
     async def carry_out(self, deletion: Deletion) -> None:
         """Do everything that is left to do. Safe to repeat. Raises LogUnavailable."""
         subject = subjects.control(TOMBSTONE_KIND, deletion.session_id)
-        try:
+        with contextlib.suppress(LogConflict):  # then it is there
             await self._control_log.append(subject, tombstone_payload(deletion), expected=0)
-        except LogConflict:
-            pass  # it is there
         await self._blobs.delete(f"{deletion.session_id}/")
         await self._log.purge(deletion.session_id)
         self._projection.remove((deletion.session_id,), is_purged=True)

@@ -1,4 +1,4 @@
-"""The running parts behind the session routes, and the one loop that feeds them: every committed record, once, in order.
+"""The running parts behind the session routes, and the loop that feeds them: every committed record, once, in order.
 
 Live readers come first, then the projection; both see the same records, so a list never shows what a stream has not.
 """
@@ -18,6 +18,7 @@ from efferent.common.domain.ids import SessionId
 from efferent.common.domain.record import Record
 from efferent.common.jetstream import streams, subjects
 from efferent.common.jetstream.connection import Connection, Message
+from efferent.common.jetstream.session_log import RecordPayloads
 from efferent.common.ports import (
     BlobStore,
     Clock,
@@ -86,6 +87,7 @@ class SessionServices:
         self.store = SessionStore(parts.log, self.projection, parts.clock, parts.ids)
         self.deletion = SessionDeletion(parts.log, parts.control_log, parts.blobs, self.projection)
         self.tombstones = TombstoneListener(self.projection, self.hub.session_gone)
+        self._payloads = RecordPayloads(parts.blobs)
         self._passed = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -125,6 +127,9 @@ class SessionServices:
                     await self._take(batch)
             except LogError as error:
                 _log.warning("the session feed stopped: %s", error)
+            except Exception as error:
+                # A defect: lists stand still and readiness says so, while everything else goes on.
+                _log.error("the session feed failed", exc_info=error)
             await asyncio.sleep(_RETRY_S)
 
     async def _take(self, batch: Sequence[RawRecord]) -> None:
@@ -139,7 +144,7 @@ class SessionServices:
         """Show the record to live readers, and prepare it for the projection; None when it cannot be read."""
         session_id, _ = subjects.parse_session(raw.subject)
         try:
-            payload = await self._resolved(raw.payload)
+            payload = await self._payloads.resolve(raw.payload)
             events = public_events(raw.sequence, parse_record(payload))
         except LogUnreadable as error:
             _log.error("unreadable record: %s", error, extra={"session_id": session_id, "sequence": raw.sequence})
@@ -150,15 +155,6 @@ class SessionServices:
             return codec.decode(payload)
 
         return CommittedRecord(session_id, raw.sequence, raw.previous, events, decoded)
-
-    async def _resolved(self, payload: bytes) -> bytes:
-        key = codec.claimed_key(payload)
-        if key is None:
-            return payload
-        try:
-            return await self._parts.blobs.get(key)
-        except KeyError as error:
-            raise LogUnreadable(f"there is no blob {key}") from error
 
     async def _sweep(self) -> None:
         while True:

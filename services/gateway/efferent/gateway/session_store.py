@@ -91,10 +91,8 @@ class SessionStore:
             except Refused:
                 if is_fresh:
                     raise
-            except LogConflict as conflict:
-                folded = _owned(await self._tail(session_id, folded, reach=conflict.last or None), workspace_id)
-                is_fresh = True
-                continue
+            except LogConflict:
+                pass
             folded = _owned(await self._fresh(session_id), workspace_id)
             is_fresh = True
 
@@ -114,6 +112,7 @@ class SessionStore:
     async def _fresh(self, session_id: SessionId) -> Folded | None:
         last = await self._log.last_sequence(session_id)
         if last == 0:
+            self._projection.states.forget(session_id)
             return None
         known = self._projection.states.get(session_id)
         if known is None:
@@ -122,7 +121,7 @@ class SessionStore:
             return known
         return await self._tail(session_id, known, reach=last)
 
-    async def _tail(self, session_id: SessionId, known: Folded | None, *, reach: int | None) -> Folded | None:
+    async def _tail(self, session_id: SessionId, known: Folded | None, *, reach: int) -> Folded | None:
         state: SessionState | None
         state, sequence = (known.state, known.sequence) if known is not None else (None, 0)
         async for stored in self._log.read(session_id, after=sequence, reach=reach):

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from efferent.common.domain.ids import SessionId
 from efferent.common.ports import LogUnavailable
-from efferent.gateway.errors import InvalidRequest
+from efferent.gateway.errors import InvalidRequest, NotFound
 from efferent.gateway.live import LiveHub, Reader
 from efferent.gateway.public_events import Position, parse_position
 
@@ -58,6 +58,8 @@ async def stream(
     try:
         # Asked for after the reader was registered: what this does not count, the reader sees.
         opened_at = await hub.log.last_sequence(session_id)
+        if opened_at == 0:
+            raise NotFound("Session not found.")
         if resume is not None:
             reader.resume_after(resume, opened_at)
         else:

@@ -4,7 +4,7 @@ Messages are immutable and keep their identity while they do not change, so that
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from efferent.common.domain.content import TextBlock
 from efferent.common.domain.context import Message, Part, Thought, ToolResult, ToolUse
@@ -33,6 +33,9 @@ class Transcript:
     """The messages so far."""
 
     messages: tuple[Message, ...] = ()
+
+
+EMPTY_TRANSCRIPT: Final = Transcript()
 
 
 def extend_all(transcript: Transcript, record: Record) -> Transcript:

@@ -218,6 +218,8 @@ class Connection:
     async def _lost(self) -> None:
         if self._connected.is_set():
             self._connected.clear()
+            if self._client.is_closed:
+                return  # we closed it
             _log.warning("connection to NATS lost", extra={"connection": self._name})
             self._fail_waiting("the connection was lost")
             self._tell(connected=False)

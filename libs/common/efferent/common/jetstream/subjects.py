@@ -69,6 +69,11 @@ def live(subject_or_pattern: str) -> str:
     return _LIVE + subject_or_pattern
 
 
+def parse_live_session(subject: str) -> tuple[SessionId, Side]:
+    """Session and side of the subject of a republished record. Raises BadSubject."""
+    return parse_session(subject.removeprefix(_LIVE))
+
+
 def all_of(stream: Stream) -> str:
     """The pattern that matches every subject of a stream."""
     return "session.>" if stream == SESSIONS else "control.>"

@@ -52,7 +52,11 @@ async def _serve(name: str, build: Callable[[], Service], drain_budget_s: float)
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, told_to_stop.set)
-    service = build()
+    try:
+        service = build()
+    except Exception as error:
+        _log.error("cannot be put together: %s", error, exc_info=error, extra={"service_name": name})
+        return 1
     try:
         started = await _start(name, service, told_to_stop)
         if started:
@@ -85,7 +89,7 @@ async def _start(name: str, service: Service, told_to_stop: asyncio.Event) -> bo
     if error := starting.exception():
         _log.error("cannot start: %s", error, exc_info=error, extra={"service_name": name})
         return False
-    return not told_to_stop.is_set()
+    return True
 
 
 async def _within(budget_s: float, step: Coroutine[object, object, None], name: str) -> None:

@@ -34,8 +34,8 @@ CONNECTIONS_MAX: Final = 2_000
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024
 AFTER_STOP_S: Final = 1.0
 """Longest wait for the end of a stream after its last event; then the connection is given up, not the answer."""
-PIECE_BYTES: Final = 256 * 1024
-"""A larger body is sent in pieces, so that one long history does not hold up every other request."""
+WHOLE_BYTES_MAX: Final = 256 * 1024
+"""A larger body is sent in pieces: nothing is copied, and one long history does not hold up every other request."""
 
 _OVERFLOW: Final = ModelReply((), "context_window_exceeded", ModelUsage())
 
@@ -98,10 +98,12 @@ class AnthropicModel:
         headers = self._headers
         if encoded.betas:
             headers = {**headers, "anthropic-beta": ",".join(encoded.betas)}
-        body: bytes | AsyncIterator[bytes] = encoded.body
-        if len(encoded.body) > PIECE_BYTES:
-            headers = {**headers, "content-length": str(len(encoded.body))}
-            body = _pieces(encoded.body)
+        body: bytes | AsyncIterator[bytes]
+        if (size := encoded.size) > WHOLE_BYTES_MAX:
+            headers = {**headers, "content-length": str(size)}
+            body = _sent_in_pieces(encoded.pieces)
+        else:
+            body = encoded.body
         # A redirect would carry the key to another host.
         return self._connections().post(self._url, data=body, headers=headers, allow_redirects=False)
 
@@ -189,6 +191,7 @@ def _proxy(url: str) -> str | None:
     return getproxies().get(parts.scheme)
 
 
-async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:
-    for start in range(0, len(body), PIECE_BYTES):
-        yield body[start : start + PIECE_BYTES]
+async def _sent_in_pieces(pieces: tuple[bytes, ...]) -> AsyncGenerator[bytes, None]:
+    for piece in pieces:
+        for start in range(0, len(piece), WHOLE_BYTES_MAX):
+            yield piece[start : start + WHOLE_BYTES_MAX]  # the piece itself when it is no longer

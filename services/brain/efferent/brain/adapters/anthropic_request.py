@@ -1,8 +1,8 @@
 """Messages API requests as bytes.
 
-A session's history grows at its end only, so what was encoded for its last request is kept and only new turns are
-encoded: the cost of a request does not grow with the session but for one copy of the bytes. Cache marks stand on the
-last two user turns, which are never part of what is kept.
+A session's history grows at its end only, so what was encoded for its last request is kept in pieces and only new
+turns are encoded: but for sending the bytes, a request costs the same in a long session as in a new one. Cache marks
+stand on the last two user turns, which are never part of what is kept.
 """
 
 from collections import OrderedDict
@@ -22,6 +22,7 @@ KEPT_SESSIONS_MAX: Final = 4_096
 FAST_BETA: Final = "fast-mode-2026-02-01"
 BINDING_BETA: Final = "thinking-binding-controls-2026-08-01"
 MARKED_TURNS: Final = 2
+PIECE_BYTES_MIN: Final = 64 * 1024
 
 _CACHE: Final = {"type": "ephemeral"}
 _NUDGE: Final = b'{"role":"user","content":[{"type":"text","text":"Continue."}]}'
@@ -37,10 +38,20 @@ _BUDGET_TOKENS_MIN: Final = 1_024
 
 @dataclass(frozen=True, slots=True)
 class EncodedRequest:
-    """The body and the values of ``anthropic-beta`` that it needs."""
+    """The body, in pieces, and the values of ``anthropic-beta`` that it needs."""
 
-    body: bytes
+    pieces: tuple[bytes, ...]
     betas: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return sum(map(len, self.pieces))
+
+    @property
+    def body(self) -> bytes:
+        """The body in one piece."""
+        return b"".join(self.pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +60,8 @@ class _Kept:
 
     reading: Reading
     messages: tuple[Message, ...]
-    encoded: bytes
+    pieces: tuple[bytes, ...]
+    size: int
 
 
 class RequestEncoder:
@@ -70,41 +82,50 @@ class RequestEncoder:
         reading = Reading(thinking_family(request.model.id), traits.mid_conversation_system)
         before, tail = self._beginning(request.messages, reading)
         head, betas = _head(request, sent_id, traits, tail, reading)
-        turns = [before] if before else []
-        if not before and (not tail or tail[0].is_assistant):
-            turns.append(_NUDGE)  # a conversation begins with the user
+        turns = [] if before or (tail and not tail[0].is_assistant) else [_NUDGE]  # a conversation begins with the user
         marked = {run.start for run in [run for run in tail if not run.is_assistant][-MARKED_TURNS:]}
         turns.extend(encode_run(run, reading, marked=run.start in marked) for run in tail)
         if tail and tail[-1].is_assistant:
             turns.append(_NUDGE)  # newer models refuse to go on from their own words
-        return EncodedRequest(b'%b,"messages":[%b]}' % (head[:-1], b",".join(turns)), betas)
+        closing = b"%b%b]}" % (b"," if before and turns else b"", b",".join(turns))
+        return EncodedRequest((head[:-1] + b',"messages":[', *before, closing), betas)
 
-    def _beginning(self, messages: tuple[Message, ...], reading: Reading) -> tuple[bytes, list[Run]]:
+    def _beginning(self, messages: tuple[Message, ...], reading: Reading) -> tuple[tuple[bytes, ...], list[Run]]:
         """The encoded closed turns, and the open ones: from the second last turn of the user on."""
         if not messages:
-            return b"", []
+            return (), []
         kept = self._kept.get(messages[0])
         if kept is None or kept.reading != reading or messages[: len(kept.messages)] != kept.messages:
-            kept = _Kept(reading, (), b"")
+            kept = _Kept(reading, (), (), 0)
         tail = runs(messages, len(kept.messages), reading.is_visible)
         inputs = [index for index, run in enumerate(tail) if not run.is_assistant]
         if len(inputs) <= MARKED_TURNS:
-            return kept.encoded, tail
+            return kept.pieces, tail
         open_from = inputs[-MARKED_TURNS]
         closed = [encode_run(run, reading) for run in tail[:open_from]]
-        if not kept.encoded and tail[0].is_assistant:
+        if not kept.pieces and tail[0].is_assistant:
             closed.insert(0, _NUDGE)
-        encoded = b",".join([kept.encoded, *closed] if kept.encoded else closed)
-        self._keep(messages[0], _Kept(reading, messages[: tail[open_from].start], encoded))
-        return encoded, tail[open_from:]
+        pieces = _extended(kept.pieces, closed)
+        self._keep(messages[0], _Kept(reading, messages[: tail[open_from].start], pieces, sum(map(len, pieces))))
+        return pieces, tail[open_from:]
 
     def _keep(self, first: Message, kept: _Kept) -> None:
         previous = self._kept.pop(first, None)
-        self._kept_bytes += len(kept.encoded) - (len(previous.encoded) if previous else 0)
+        self._kept_bytes += kept.size - (previous.size if previous else 0)
         self._kept[first] = kept
         while self._kept_bytes > self._kept_bytes_max or len(self._kept) > KEPT_SESSIONS_MAX:
             _, oldest = self._kept.popitem(last=False)
-            self._kept_bytes -= len(oldest.encoded)
+            self._kept_bytes -= oldest.size
+
+
+def _extended(pieces: tuple[bytes, ...], turns: list[bytes]) -> tuple[bytes, ...]:
+    """The pieces with more turns, comma separated; a small last piece grows, so that there are few of them."""
+    added = b",".join(turns)
+    if not pieces:
+        return (added,)
+    if len(pieces[-1]) < PIECE_BYTES_MIN:
+        return (*pieces[:-1], b"%b,%b" % (pieces[-1], added))
+    return (*pieces, b"," + added)
 
 
 def _head(

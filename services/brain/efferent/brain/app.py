@@ -1,0 +1,113 @@
+"""Puts the brain together: adapters meet ports here and nowhere else."""
+
+import asyncio
+import logging
+import os
+
+from efferent.brain.adapters.grpc_hands import GrpcHands
+from efferent.brain.models.directory import ModelsByPattern
+from efferent.brain.performer import Performer
+from efferent.brain.roster import Roster
+from efferent.brain.session_cache import SessionCache
+from efferent.brain.settings import BrainSettings
+from efferent.brain.worker import Desk
+from efferent.common.blobs.local_folder import LocalFolderBlobs
+from efferent.common.domain.ids import BrainId, from_seed
+from efferent.common.jetstream import streams, subjects
+from efferent.common.jetstream.connection import Connection, Message, Subscription, connect
+from efferent.common.jetstream.inbound import ConsumerSpec, JetStreamInboundConsumer
+from efferent.common.jetstream.live import PresenceBeacon, PresenceBoard, TokenDeltas
+from efferent.common.jetstream.session_log import JetStreamSessionLog
+from efferent.common.model_config import load
+from efferent.common.runtime.clock import RandomSeeds, SystemClock
+
+logger = logging.getLogger("efferent.brain")
+
+
+def build(settings: BrainSettings) -> "Brain":
+    """The brain with these settings, not yet started."""
+    return Brain(settings)
+
+
+class Brain:
+    """Takes turns: one process, many sessions."""
+
+    def __init__(self, settings: BrainSettings) -> None:
+        self._settings = settings
+        self._clock = SystemClock()
+        self._ids = RandomSeeds()
+        self.brain_id = BrainId(from_seed("brain_", self._ids.seed()))
+        self._models = ModelsByPattern(load(os.environ), os.environ)
+        self._hands = GrpcHands(settings.hands_address)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._connection: Connection | None = None
+        self._watching: Subscription | None = None
+        self._inbound: JetStreamInboundConsumer | None = None
+        self._roster: Roster | None = None
+        self._board: PresenceBoard | None = None
+        self._beacon: PresenceBeacon | None = None
+
+    async def start(self) -> None:
+        """Connect and begin to work. Everything slow, imports included, is done before this returns."""
+        await self._models.start()
+        nats = self._settings.nats
+        connection = await connect(nats.servers(), name="brain", token=nats.token_text())
+        self._connection = connection
+        await streams.declare(connection, replicas=self._settings.replicas)
+        blobs = LocalFolderBlobs(self._settings.machine.data_dir / "blobs")
+        log = JetStreamSessionLog(connection, blobs)
+        self._board = PresenceBoard(connection, self._clock)
+        await self._board.start()
+        deltas = TokenDeltas(connection)
+        performer = Performer(self._models, self._hands, self._clock, self._settings, deltas.publish)
+        desk = Desk(
+            brain_id=self.brain_id,
+            log=log,
+            performer=performer,
+            cache=SessionCache(self._settings.cached_sessions_max),
+            presence=self._board,
+            clock=self._clock,
+            ids=self._ids,
+            settings=self._settings,
+        )
+        self._inbound = JetStreamInboundConsumer(connection, blobs, ConsumerSpec(ack_wait_s=self._settings.ack_wait_s))
+        await self._inbound.declare()
+        roster = Roster(desk, self._inbound)
+        self._roster = roster
+        self._beacon = PresenceBeacon(connection, self.brain_id, lambda: roster.session_ids)
+        await self._beacon.start()
+        self._watching = await connection.subscribe(subjects.live(subjects.SESSIONS_IN), self._committed)
+        self._tasks = [
+            asyncio.create_task(roster.serve(), name="deliveries"),
+            asyncio.create_task(roster.keep_alive(), name="in progress"),
+        ]
+        logger.info("brain started", extra={"brain_id": self.brain_id})
+
+    def _committed(self, message: Message) -> None:
+        """A client's record was committed: its session's holder sees it at once, whichever brain it is delivered to."""
+        if self._roster is not None:
+            session_id, _ = subjects.parse_live_session(message.subject)
+            self._roster.committed(session_id, int(message.headers.get("Nats-Sequence", 0)))
+
+    async def drain(self) -> None:
+        """Take no more; what is held goes to another brain at once."""
+        if self._inbound is not None:
+            await self._inbound.close()
+        if self._roster is not None:
+            await self._roster.drain()
+        if self._beacon is not None:
+            await self._beacon.stop()
+
+    async def stop(self) -> None:
+        """Close everything."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._watching is not None:
+            await self._watching.end()
+        if self._board is not None:
+            await self._board.stop()
+        await self._hands.close()
+        await self._models.close()
+        if self._connection is not None:
+            await self._connection.close()

@@ -1,0 +1,184 @@
+"""The control plane's resources, projected for lists: follows the log, answers only when it has come far enough.
+
+One thread writes and one reads; neither blocks the event loop. Retrieving one resource does not come here: that reads
+the aggregate itself.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from efferent.common.domain.control.aggregate import ControlRecord, Kind, UnreadableRecord
+from efferent.common.domain.ids import WorkspaceId
+from efferent.common.jetstream import subjects
+from efferent.common.ports import ControlLog, RawRecord
+from efferent.gateway.control import tables
+from efferent.gateway.control.kinds import KINDS
+from efferent.gateway.control.tables import Item, ListQuery, Row
+from efferent.gateway.progress import Progress
+
+_log = logging.getLogger(__name__)
+
+
+class ControlProjection:
+    """The projection and its file."""
+
+    def __init__(self, path: Path, control_log: ControlLog, *, behind_wait_s: float) -> None:
+        self._path = path
+        self._control_log = control_log
+        self._behind_wait_s = behind_wait_s
+        self._write_thread = ThreadPoolExecutor(1, "control-write")
+        self._read_thread = ThreadPoolExecutor(1, "control-read")
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self.progress = Progress()
+        self.unreadable = 0
+        """Records that were passed over because their shape is not known."""
+
+    async def open(self) -> None:
+        """Open the file, or begin a new one when it does not belong to this log. Raises LogUnavailable."""
+        await self._in_write_thread(self._open_files)
+        applied = await self._in_write_thread(lambda: tables.applied(self._open_writer()))
+        if not await self._belongs_to_log(applied):
+            _log.info("the control projection is built again")
+            await self._in_write_thread(self._begin_again)
+            applied = tables.Applied(0, None, 0)
+        self.progress.reset(applied.sequence)
+
+    async def close(self) -> None:
+        """Close the file; waits for what is being written."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._write_thread, self._close_files)
+        self._write_thread.shutdown(wait=False)
+        self._read_thread.shutdown(wait=False)
+
+    async def apply(self, records: Sequence[RawRecord]) -> None:
+        """Take in the next records of ``CONTROL``."""
+        records = [raw for raw in records if raw.sequence > self.progress.applied]
+        if not records:
+            return
+        await self._in_write_thread(partial(self._apply, records))
+        self.progress.advance(records[-1].sequence)
+
+    async def catch_up(self) -> None:
+        """Return when everything that is in the log by now has been applied. Raises Overloaded, LogUnavailable."""
+        await self.progress.reach(await self._control_log.last_sequence(), self._behind_wait_s)
+
+    async def list(self, query: ListQuery) -> tuple[list[Item], bool]:
+        """One page, and whether there are more behind it. Raises Overloaded, LogUnavailable."""
+        await self.catch_up()
+        items = await self._read(lambda db: tables.list_resources(db, replace(query, limit=query.limit + 1)))
+        return items[: query.limit], len(items) > query.limit
+
+    async def versions(
+        self, kind: str, identifier: str, *, below: int | None, limit: int
+    ) -> tuple[list[tuple[int, bytes]], bool]:
+        """One page of a resource's versions, newest first, and whether there are more. Raises Overloaded."""
+        await self.catch_up()
+        found = await self._read(
+            lambda db: tables.list_versions(db, kind, identifier, below=below, limit=limit + 1)
+        )
+        return found[:limit], len(found) > limit
+
+    async def version(self, kind: str, identifier: str, version: int) -> bytes | None:
+        """One version of a resource when it has been applied; versions never change."""
+        return await self._read(lambda db: tables.read_version(db, kind, identifier, version))
+
+    async def holder_of_name(self, kind: str, workspace_id: WorkspaceId, name: str) -> tuple[str | None, int]:
+        """Who has a name, and the sequence of the set at which that holds. Raises Overloaded, LogUnavailable."""
+        await self.catch_up()
+        return await self._read(lambda db: tables.holder_of_name(db, kind, workspace_id, name))
+
+    # --- in the threads -----------------------------------------------------------------------------------------------
+
+    async def _in_write_thread[T](self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._write_thread, work)
+
+    async def _read[T](self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._read_thread, lambda: work(self._open_reader()))
+
+    def _open_files(self) -> None:
+        self._writer = tables.open_for_writing(self._path)
+        self._reader = tables.open_for_reading(self._path)
+
+    def _begin_again(self) -> None:
+        self._close_files()
+        self._writer = tables.create(self._path)
+        self._reader = tables.open_for_reading(self._path)
+
+    def _close_files(self) -> None:
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                connection.close()
+        self._reader = self._writer = None
+
+    def _open_writer(self) -> sqlite3.Connection:
+        if self._writer is None:
+            raise RuntimeError("the projection is not open")
+        return self._writer
+
+    def _open_reader(self) -> sqlite3.Connection:
+        if self._reader is None:
+            raise RuntimeError("the projection is not open")
+        return self._reader
+
+    def _apply(self, records: Sequence[RawRecord]) -> None:
+        rows, unreadable = [], 0
+        for raw in records:
+            try:
+                row = row_of(raw)
+            except UnreadableRecord as error:
+                unreadable += 1
+                _log.error(
+                    "a record of the control plane is not readable and is not listed",
+                    extra={"sequence": raw.sequence, "subject": raw.subject, "reason": str(error)},
+                )
+                continue
+            if row is not None:
+                rows.append(row)
+        last = records[-1]
+        tables.apply(
+            self._open_writer(), rows, sequence=last.sequence, subject=last.subject, unreadable=unreadable
+        )
+        self.unreadable += unreadable
+
+    async def _belongs_to_log(self, applied: tables.Applied) -> bool:
+        """Whether the file was built from this very log, by code that could read all of it."""
+        if applied.sequence == 0:
+            return True
+        if applied.unreadable or applied.sequence > await self._control_log.last_sequence():
+            return False
+        newest = await self._control_log.last(applied.subject) if applied.subject else None
+        return newest is not None and newest.sequence >= applied.sequence
+
+
+def row_of(raw: RawRecord) -> Row | None:
+    """What the tables keep of a record; None for kinds that are not listed. Raises UnreadableRecord."""
+    try:
+        name, _, _ = subjects.parse_control(raw.subject)
+    except subjects.BadSubject:
+        return None
+    kind = KINDS.get(name)
+    return _row(kind, kind.decode(raw.payload), raw.sequence) if kind is not None else None
+
+
+def _row(kind: Kind[Any], record: ControlRecord[Any], sequence: int) -> Row:
+    data = record.data
+    return Row(
+        kind=kind.name,
+        id=data.id,
+        workspace_id=record.workspace_id,
+        created_at=data.created_at,
+        archived_at=data.archived_at,
+        version=kind.version(data),
+        name=kind.unique_name(data),
+        sequence=sequence,
+        body=data.model_dump_json().encode(),
+        deleted=kind.is_deleted(record),
+    )

@@ -1,0 +1,82 @@
+"""Session requests: their shapes, and what of them this release does not have yet."""
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, JsonValue
+
+from efferent.gateway.errors import InvalidRequest
+from efferent.gateway.event_params import INITIAL_EVENTS_MAX, EventParams
+from efferent.gateway.validation import Params
+
+TITLE_LENGTH_MAX: Final = 2_048
+RESOURCES_MAX: Final = 500
+VAULTS_MAX: Final = 50
+
+Title = Annotated[str, Field(max_length=TITLE_LENGTH_MAX)]
+Version = Annotated[int, Field(ge=1)]
+
+
+class AgentReferenceParams(Params):
+    """An agent at a version; without one the newest."""
+
+    type: Literal["agent"]
+    id: str
+    version: Version | None = None
+
+
+class AgentWithOverridesParams(Params):
+    """An agent of which this session changes single fields. They are read as an agent's own fields are."""
+
+    type: Literal["agent_with_overrides"]
+    id: str
+    version: Version | None = None
+    model: JsonValue = None
+    system: JsonValue = None
+    tools: JsonValue = None
+    mcp_servers: JsonValue = None
+    skills: JsonValue = None
+
+
+class CreateSessionParams(Params):
+    """``POST /v1/sessions``."""
+
+    agent: str | Annotated[AgentReferenceParams | AgentWithOverridesParams, Field(discriminator="type")]
+    environment_id: str
+    title: Title | None = None
+    metadata: dict[str, str] | None = None
+    initial_events: Annotated[list[EventParams], Field(max_length=INITIAL_EVENTS_MAX)] | None = None
+    resources: Annotated[list[JsonValue], Field(max_length=RESOURCES_MAX)] | None = None
+    vault_ids: Annotated[list[str], Field(max_length=VAULTS_MAX)] | None = None
+    budget: dict[str, JsonValue] | None = None
+
+
+class SessionAgentParams(Params):
+    """What an update may change of the session's agent. The fields are read as an agent's own fields are."""
+
+    tools: JsonValue = None
+    mcp_servers: JsonValue = None
+
+
+class UpdateSessionParams(Params):
+    """``POST /v1/sessions/{id}``: an omitted field stays as it is."""
+
+    title: Title | None = None
+    metadata: dict[str, str | None] | None = None
+    agent: SessionAgentParams | None = None
+    budget: dict[str, JsonValue] | None = None
+    vault_ids: JsonValue = None
+
+
+def refuse_what_is_missing(params: CreateSessionParams) -> None:
+    """Say plainly what this release cannot do, instead of doing something else. Raises InvalidRequest."""
+    for name, value in (("resources", params.resources), ("vault_ids", params.vault_ids), ("budget", params.budget)):
+        if value:
+            raise InvalidRequest(f"{name}: not available in this release")
+
+
+def refuse_what_cannot_change(params: UpdateSessionParams) -> None:
+    """Raise InvalidRequest for fields that an update may not have."""
+    if "vault_ids" in params.model_fields_set:
+        raise InvalidRequest("vault_ids: Not yet supported")
+    if params.budget is not None:
+        raise InvalidRequest("budget: not available in this release")

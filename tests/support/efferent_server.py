@@ -1,0 +1,150 @@
+"""Runs the real thing for tests: ``efferent up`` in a process of its own, on a free port and its own data folder."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+READY_WAIT_S: Final = 60.0
+STOP_WAIT_S: Final = 15.0
+API_KEY: Final = "sk-ant-efferent-test-key-0123456789abcdef"
+SERVICES: Final = ("nats", "hands", "brain", "gateway")
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class EfferentServer:
+    """One ``efferent up``. Killing and starting it again keeps port, key and data folder."""
+
+    data_dir: Path
+    environ: Mapping[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def base_url(self) -> str:
+        """Where clients find it."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log_file(self) -> Path:
+        """What all its processes wrote."""
+        return self.data_dir.parent / f"{self.data_dir.name}.log"
+
+    def start(self) -> None:
+        """Start it and wait until a turn can run."""
+        environ = {
+            **os.environ,
+            "EFFERENT_DATA_DIR": str(self.data_dir),
+            "EFFERENT_PORT": str(self.port),
+            "EFFERENT_API_KEY": API_KEY,
+            "EFFERENT_RESTART_BURST": "10000",
+            "EFFERENT_BRAIN_RETRY_BASE_S": "0.05",
+            **self.environ,
+        }
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "efferent.cli.main", "up"], env=environ, stdout=log, stderr=log
+            )
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait until ``/readyz`` says that a turn can run."""
+        deadline = time.monotonic() + READY_WAIT_S
+        last = ""
+        while time.monotonic() < deadline:
+            assert self.process is not None
+            if self.process.poll() is not None:
+                raise AssertionError(f"efferent up ended with {self.process.returncode}: {self.tail()}")
+            try:
+                with urllib.request.urlopen(f"{self.base_url}/readyz", timeout=5):  # noqa: S310 (loopback)
+                    return
+            except urllib.error.HTTPError as error:
+                last = error.read().decode(errors="replace")
+            except OSError as error:
+                last = str(error)
+            time.sleep(0.05)
+        raise AssertionError(f"not ready within {READY_WAIT_S} s: {last}\n{self.tail()}")
+
+    def tail(self) -> str:
+        """The end of the log, for a failed test's message."""
+        return self.log_file.read_text(errors="replace")[-4000:] if self.log_file.exists() else ""
+
+    def pids(self) -> dict[str, int]:
+        """The children by service, as their command lines say."""
+        assert self.process is not None
+        found: dict[str, int] = {}
+        for pid, parent, command in _processes():
+            if parent == self.process.pid:
+                for name in SERVICES:
+                    if name in command[-1:] or (name == "nats" and any("nats-server" in word for word in command)):
+                        found[name] = pid
+        return found
+
+    def kill(self, service: str) -> int:
+        """SIGKILL one service; the supervisor starts it again. Returns the pid that died."""
+        pid = self.pids()[service]
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def kill_everything(self) -> None:
+        """SIGKILL the supervisor and all its children, as a power cut would."""
+        assert self.process is not None
+        for pid in (self.process.pid, *self.pids().values()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM, as Ctrl-C would. Returns the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            return self.process.wait(STOP_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self.kill_everything()
+            raise
+
+
+def _processes() -> Iterator[tuple[int, int, list[str]]]:
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal():
+            continue
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            status = (folder / "stat").read_text().rpartition(")")[2].split()
+            command = (folder / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+            yield int(folder.name), int(status[1]), command
+
+
+@contextlib.contextmanager
+def scripted_model() -> Iterator[str]:
+    """The scripted model in a process of its own; gives its base URL."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.scripted_model", "--port", "0"], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        url = process.stdout.readline().strip()
+        assert url.startswith("http"), f"the scripted model said {url!r}"
+        yield url.rsplit(" ", 1)[-1]
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()

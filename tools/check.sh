@@ -1,0 +1,32 @@
+#!/bin/sh
+# Everything that can be said about the code without running it, the quick checks first. All of them are run; the exit
+# code tells whether one failed.
+set -u
+cd "$(dirname "$0")/.."
+bin=.venv/bin
+failed=""
+
+check() { # name, command...
+    name=$1
+    shift
+    if output=$("$@" 2>&1); then
+        echo "ok      $name"
+    else
+        echo "FAILED  $name: $*"
+        echo "$output"
+        failed="$failed $name"
+    fi
+}
+
+check format $bin/ruff format --check --quiet .
+check lint $bin/ruff check --quiet .
+check spelling $bin/codespell
+check locks $bin/python tools/lock.py --check
+check proto $bin/python tools/generate_proto.py --check
+check imports $bin/lint-imports
+check types $bin/mypy libs services tests tools
+
+if [ -n "$failed" ]; then
+    echo "check:$failed failed" >&2
+    exit 1
+fi
