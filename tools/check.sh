@@ -22,9 +22,11 @@ check format $bin/ruff format --check --quiet .
 check lint $bin/ruff check --quiet .
 check spelling $bin/codespell
 check locks $bin/python tools/lock.py --check
+check diagram $bin/python tools/draw_transitions.py --check
 check proto $bin/python tools/generate_proto.py --check
 check imports $bin/lint-imports
-check types $bin/mypy libs services tests tools
+check types $bin/mypy libs/*/efferent services/*/efferent tools
+check types-of-tests $bin/mypy --config-file tools/mypy-tests.toml tests libs/*/tests services/*/tests
 
 if [ -n "$failed" ]; then
     echo "check:$failed failed" >&2

@@ -9,6 +9,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+# Trust what the machine trusts, so that it works behind a proxy with its own certificate.
+export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}"
+
 mode=${1:-runtime}
 stamp=.venv/.efferent-setup
 case $mode in

@@ -36,6 +36,7 @@ class EfferentServer:
     environ: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     process: "subprocess.Popen[bytes] | None" = None
+    command: tuple[str, ...] = (sys.executable, "-m", "efferent.cli.main", "up")
 
     @property
     def base_url(self) -> str:
@@ -59,9 +60,7 @@ class EfferentServer:
             **self.environ,
         }
         with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "efferent.cli.main", "up"], env=environ, stdout=log, stderr=log
-            )
+            self.process = subprocess.Popen(self.command, env=environ, stdout=log, stderr=log)
         self.wait_ready()
 
     def wait_ready(self) -> None:

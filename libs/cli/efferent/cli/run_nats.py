@@ -58,9 +58,9 @@ def _become(argv: list[str]) -> NoReturn:
 async def guard(argv: list[str]) -> int:
     """Run the program as a child and stop it when told to, or when the supervisor is gone. Returns its exit code."""
     link = SupervisorLink.from_environment(os.environ)
-    process = await asyncio.create_subprocess_exec(*argv, stdin=subprocess.DEVNULL)
     told_to_stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told_to_stop.set)
+    process = await asyncio.create_subprocess_exec(*argv, stdin=subprocess.DEVNULL)
     waits: list[asyncio.Task[object]] = [asyncio.create_task(process.wait()), asyncio.create_task(told_to_stop.wait())]
     if link is not None:
         waits.append(asyncio.create_task(link.supervisor_gone()))

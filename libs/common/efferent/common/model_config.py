@@ -36,6 +36,9 @@ class ModelConfigs:
     """All providers in the order in which they are tried."""
 
     providers: tuple[Provider, ...]
+    imports_litellm: bool = False
+    """Whether the operator means to use a provider behind litellm, so that its import belongs to the start: one of the
+    models file, or one that needs no file and whose key or base URL is set."""
 
     def route(self, model_id: str) -> Provider:
         """The provider that answers for a model id. Raises UnknownModel, whose message lists the patterns."""
@@ -75,7 +78,11 @@ def load(environ: Mapping[str, str]) -> ModelConfigs:
     """
     path = environ.get(FILE_VARIABLE)
     own = read_model_file(Path(path)).providers if path else []
-    configs = ModelConfigs((*own, *_providers_without_file(environ)))
+    names = {provider.name for provider in own}
+    # A provider of the file stands in for the one of the same name that needs no file.
+    given = [provider for provider in _providers_without_file(environ) if provider.name not in names]
+    meant = any(environ.get(variable) for _, _, *variables, _ in _BY_ENVIRONMENT for variable in variables if variable)
+    configs = ModelConfigs((*own, *given), meant or any(provider.kind == "litellm" for provider in own))
     for provider in own:
         _check_fallback(configs, provider)
     return configs
@@ -104,14 +111,6 @@ _BY_ENVIRONMENT: Final[tuple[tuple[str, tuple[str, ...], str | None, str | None,
 """Providers behind litellm that need no file: name, patterns, variable of the key, of the base URL, id to send."""
 
 
-def named_in_environment(provider: Provider, environ: Mapping[str, str]) -> bool:
-    """Whether the operator means to use a provider that needs no file: its key or its base URL is set."""
-    for name, _, key_env, url_env, _ in _BY_ENVIRONMENT:
-        if name == provider.name:
-            return any(environ.get(variable) for variable in (key_env, url_env) if variable)
-    return False
-
-
 def _providers_without_file(environ: Mapping[str, str]) -> list[Provider]:
     providers = [
         Provider(name="offline", kind="offline", models=["offline/*"]),
@@ -130,7 +129,14 @@ def _providers_without_file(environ: Mapping[str, str]) -> list[Provider]:
         # An OpenAI-compatible server of one's own often wants no key; the public one always does.
         key = None if name == "openai" and url and not environ.get("OPENAI_API_KEY") else key_env
         providers.append(
-            Provider(name=name, kind="litellm", models=list(patterns), base_url=url, api_key_env=key, send_as=send_as)
+            Provider(
+                name=name,
+                kind="litellm",
+                models=list(patterns),
+                base_url=url,
+                api_key_env=key,
+                send_as=send_as,
+            )
         )
     return providers
 

@@ -88,7 +88,16 @@ class Provider(_Entry):
         return self.send_as.replace("{model}", model_id).replace("{name}", model_id.split("/", 1)[-1])
 
 
+def _named_once(providers: list[Provider]) -> list[Provider]:
+    names = [provider.name for provider in providers]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"two providers have the name {min(repeated)!r}")
+    if any(provider.name == "offline" and provider.kind != "offline" for provider in providers):
+        raise ValueError("the name 'offline' belongs to the offline models")
+    return providers
+
+
 class ModelFile(_Entry):
     """The whole YAML file."""
 
-    providers: Annotated[list[Provider], Field(max_length=100)] = []
+    providers: Annotated[list[Provider], Field(max_length=100), AfterValidator(_named_once)] = []

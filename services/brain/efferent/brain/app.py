@@ -5,7 +5,7 @@ import logging
 import os
 
 from efferent.brain.adapters.grpc_hands import GrpcHands
-from efferent.brain.models.directory import ModelsByPattern
+from efferent.brain.models.assembly import build_models
 from efferent.brain.performer import Performer
 from efferent.brain.roster import Roster
 from efferent.brain.session_cache import SessionCache
@@ -13,12 +13,14 @@ from efferent.brain.settings import BrainSettings
 from efferent.brain.worker import Desk
 from efferent.common.blobs.local_folder import LocalFolderBlobs
 from efferent.common.domain.ids import BrainId, from_seed
+from efferent.common.domain.model_catalog import traits_of
+from efferent.common.domain.usage import ModelUsage
 from efferent.common.jetstream import streams, subjects
 from efferent.common.jetstream.connection import Connection, Message, Subscription, connect
 from efferent.common.jetstream.inbound import ConsumerSpec, JetStreamInboundConsumer
 from efferent.common.jetstream.live import PresenceBeacon, PresenceBoard, TokenDeltas
 from efferent.common.jetstream.session_log import JetStreamSessionLog
-from efferent.common.model_config import load
+from efferent.common.model_config import ModelConfigs, UnknownModel, load
 from efferent.common.runtime.clock import RandomSeeds, SystemClock
 
 logger = logging.getLogger("efferent.brain")
@@ -29,6 +31,24 @@ def build(settings: BrainSettings) -> "Brain":
     return Brain(settings)
 
 
+class ConfiguredFacts:
+    """What the configuration and the catalog know about models."""
+
+    def __init__(self, configs: ModelConfigs) -> None:
+        self.configs = configs
+
+    def context_window_tokens(self, model_id: str) -> int:
+        """Size of the model's context window; the catalog's default when no provider takes the id any more."""
+        try:
+            return self.configs.traits(model_id).context_window
+        except UnknownModel:
+            return traits_of(model_id).context_window
+
+    def list_cost_micro_usd(self, model_id: str, usage: ModelUsage) -> int | None:
+        """List price of one request; None when the model has no list price."""
+        return self.configs.list_cost_micro_usd(model_id, usage)
+
+
 class Brain:
     """Takes turns: one process, many sessions."""
 
@@ -37,7 +57,8 @@ class Brain:
         self._clock = SystemClock()
         self._ids = RandomSeeds()
         self.brain_id = BrainId(from_seed("brain_", self._ids.seed()))
-        self._models = ModelsByPattern(load(os.environ), os.environ)
+        self._facts = ConfiguredFacts(load(os.environ))
+        self._models = build_models(self._facts.configs, os.environ)
         self._hands = GrpcHands(settings.hands_address)
         self._tasks: list[asyncio.Task[None]] = []
         self._connection: Connection | None = None
@@ -59,7 +80,7 @@ class Brain:
         self._board = PresenceBoard(connection, self._clock)
         await self._board.start()
         deltas = TokenDeltas(connection)
-        performer = Performer(self._models, self._hands, self._clock, self._settings, deltas.publish)
+        performer = Performer(self._models, self._facts, self._hands, self._clock, self._settings, deltas.publish)
         desk = Desk(
             brain_id=self.brain_id,
             log=log,

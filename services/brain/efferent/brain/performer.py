@@ -64,11 +64,8 @@ class Scene:
     claim_id: ClaimId
 
 
-class ModelDirectory(Protocol):
-    """Which model answers to an id, and what is known about it."""
-
-    def find(self, model_id: str) -> Model:
-        """The model. Raises ModelFailure when no provider takes the id."""
+class ModelFacts(Protocol):
+    """What is known about models."""
 
     def context_window_tokens(self, model_id: str) -> int:
         """Size of the model's context window."""
@@ -82,17 +79,20 @@ class Performer:
 
     def __init__(
         self,
-        models: ModelDirectory,
+        model: Model,
+        facts: ModelFacts,
         hands: Hands,
         clock: Clock,
         settings: BrainSettings,
         publish_delta: Callable[[SessionId, bytes], Awaitable[object]],
     ) -> None:
-        self._models = models
+        self._model = model
+        self._facts = facts
         self._hands = hands
         self._clock = clock
         self._settings = settings
         self._publish_delta = publish_delta
+        self._cancelling: set[asyncio.Task[None]] = set()
 
     async def perform(self, effect: Effect, scene: Scene) -> BrainCommand:
         """Do what the effect says and return the command that records its outcome."""
@@ -112,11 +112,17 @@ class Performer:
             case TakeInput():
                 raise AssertionError("input is taken in by the worker itself")
 
-    async def stop(self, effect: Effect, session_id: SessionId) -> None:
+    def stop(self, effect: Effect, session_id: SessionId) -> None:
         """Stop the outside work of an effect that the session no longer wants (a call of an interrupted turn)."""
         if isinstance(effect, RunTool):
-            with contextlib.suppress(HandsUnavailable):
-                await self._hands.cancel(session_id, effect.call_id)
+            cancelling = asyncio.create_task(self._cancel(session_id, effect.call_id))
+            self._cancelling.add(cancelling)
+            cancelling.add_done_callback(self._cancelling.discard)
+
+    async def _cancel(self, session_id: SessionId, call_id: EventId) -> None:
+        # Best effort: hands that do not answer end the call by its own time limit.
+        with contextlib.suppress(HandsUnavailable):
+            await self._hands.cancel(session_id, call_id)
 
     async def _request(self, scene: Scene, span_id: EventId) -> BrainCommand:
         session_id = scene.state.session_id
@@ -137,30 +143,30 @@ class Performer:
         return self._replied(scene, span_id, model_id, reply, full=False)
 
     async def _ask(self, model_id: str, request: ModelRequest, previews: PreviewWriter | None) -> ModelReply:
-        model = self._models.find(model_id)
         reply: ModelReply | None = None
-        async for chunk in model.stream(request):
-            if isinstance(chunk, ModelReply):
-                reply = chunk
-            elif previews is not None:
-                await previews.write(chunk)
+        async with contextlib.aclosing(self._model.stream(request)) as chunks:
+            async for chunk in chunks:
+                if isinstance(chunk, ModelReply):
+                    reply = chunk
+                elif previews is not None:
+                    await previews.write(chunk)
         if reply is None:
             raise ModelFailure("model_request_failed", "retryable", f"{model_id} ended its stream without an answer")
         return reply
 
     def _replied(self, scene: Scene, span_id: EventId, model_id: str, reply: ModelReply, *, full: bool) -> RecordReply:
-        used = reply.usage
+        used, answered_by = reply.usage, reply.answered_by or model_id
         context = (
             used.input_tokens + used.cache_read_input_tokens + used.cache_creation_input_tokens + used.output_tokens
         )
-        limit = self._models.context_window_tokens(model_id) * self._settings.compact_at_fraction
+        limit = self._facts.context_window_tokens(model_id) * self._settings.compact_at_fraction
         return RecordReply(
             claim_id=scene.claim_id,
             span_id=span_id,
-            model=model_id,
+            model=answered_by,
             parts=tuple(_part(part) for part in reply.parts),
             usage=used,
-            list_cost_micro_usd=self._models.list_cost_micro_usd(model_id, used),
+            list_cost_micro_usd=self._facts.list_cost_micro_usd(answered_by, used),
             refusal=reply.refusal,
             more_to_come=reply.stop == "pause_turn",
             compaction_due=full or context > limit,
@@ -195,8 +201,8 @@ class Performer:
             summary=frame_summary(summary),
             up_to=up_to,
             usage=reply.usage,
-            model=model_id,
-            list_cost_micro_usd=self._models.list_cost_micro_usd(model_id, reply.usage),
+            model=reply.answered_by or model_id,
+            list_cost_micro_usd=self._facts.list_cost_micro_usd(reply.answered_by or model_id, reply.usage),
         )
 
     async def _run_tool(self, scene: Scene, effect: RunTool) -> RecordToolResult:

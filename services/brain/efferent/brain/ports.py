@@ -1,6 +1,6 @@
 """Ports of the brain: a model that answers, hands that run tools, and what may go wrong with either."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -69,6 +69,8 @@ class ModelReply:
     stop: ReplyStop
     usage: ModelUsage
     refusal: RefusalStopDetails | None = None
+    answered_by: str | None = None
+    """Id of the model that answered when it is not the one that was asked (a fallback): price and name this one."""
 
 
 ModelChunk = ThinkingStarted | TextDelta | ModelReply
@@ -101,7 +103,7 @@ class ModelFailure(Exception):
 class Model(Protocol):
     """One provider's models."""
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[ModelChunk]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelChunk, None]:
         """Ask the model. Yields chunks as they come and last a ModelReply. Raises ModelFailure.
 
         Closing the iterator (or cancelling the task) ends the request at once.

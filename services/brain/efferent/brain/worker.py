@@ -24,6 +24,8 @@ from efferent.common.ports import Clock, Delivery, IdSource, LogConflict, LogUna
 
 CONFLICTS_MAX: Final = 100
 """Conflicts in a row on one decision before the worker gives the session back."""
+FRUITLESS_MAX: Final = 20
+"""Decisions in a row that recorded nothing before the worker calls it a bug instead of trying for ever."""
 
 
 class Presence(Protocol):
@@ -63,7 +65,7 @@ class SessionWorker:
         self._tail_wanted = False
         self._woken = asyncio.Event()
         self._performing: dict[str, tuple[Effect, asyncio.Task[BrainCommand]]] = {}
-        self._stopping: set[asyncio.Task[None]] = set()
+        self._fruitless = 0
 
     @property
     def held(self) -> list[Delivery]:
@@ -150,8 +152,9 @@ class SessionWorker:
         return await caught_up(self._folded, self._desk.log, self.session_id, reach)
 
     async def _finish(self) -> None:
-        """Everything folded is handled: acknowledge it."""
-        self._abandon_all()
+        """Everything folded is handled: stop what an interrupt left running, and acknowledge."""
+        for key in list(self._performing):
+            self._stop(key)
         self._claim_id = None
         held, self._held = self._held, []
         for delivery in held:
@@ -207,9 +210,7 @@ class SessionWorker:
         effect, task = self._performing.pop(key)
         if not task.done():
             task.cancel()
-            stopping = asyncio.create_task(self._desk.performer.stop(effect, self.session_id))
-            self._stopping.add(stopping)
-            stopping.add_done_callback(self._stopping.discard)
+            self._desk.performer.stop(effect, self.session_id)
 
     def _abandon_all(self) -> None:
         """End our part of every effect without touching the outside work: another brain may go on with it."""
@@ -219,6 +220,11 @@ class SessionWorker:
 
     # --- recording --------------------------------------------------------------------------------------------------
 
+    def _count_fruitless(self) -> None:
+        self._fruitless += 1
+        if self._fruitless > FRUITLESS_MAX:
+            raise RuntimeError(f"{FRUITLESS_MAX} decisions in a row recorded nothing")
+
     async def _record(self, command: BrainCommand) -> None:
         """Decide and append; on a conflict read what is new and decide again. A lost claim is not an error."""
         for _ in range(CONFLICTS_MAX):
@@ -226,8 +232,10 @@ class SessionWorker:
             try:
                 decision = decide(self._folded.state, command, stamp)
             except ClaimLost:
+                self._count_fruitless()
                 return
             if decision.record is None:
+                self._count_fruitless()
                 return
             try:
                 sequence = await self._desk.log.append(
@@ -241,5 +249,6 @@ class SessionWorker:
                 transcript=extend_all(self._folded.transcript, decision.record),
                 sequence=sequence,
             )
+            self._fruitless = 0
             return
         raise LogUnavailable(f"session {self.session_id} changes faster than it can be written")

@@ -1,4 +1,4 @@
-"""Which ``anthropic-beta`` and ``anthropic-version`` values a route wants, as the hosted service was seen to check them.
+"""Which ``anthropic-beta`` and ``anthropic-version`` values a route wants, checked like the hosted service.
 
 Agents, sessions and all that is not named here ignore values that they do not know. Environments refuse them.
 """
@@ -96,7 +96,7 @@ def check_beta(path: str, headers: Sequence[str]) -> None:
         _refuse_unknown(values)
         if MANAGED_AGENTS in values and ENVIRONMENTS_LEGACY in values:
             raise InvalidRequest(
-                f"`{MANAGED_AGENTS}` and `{ENVIRONMENTS_LEGACY}` cannot be used together in the `anthropic-beta` header."
+                f"`{MANAGED_AGENTS}` and `{ENVIRONMENTS_LEGACY}` cannot both be in the `anthropic-beta` header."
             )
     if MANAGED_AGENTS not in values and not (is_strict and ENVIRONMENTS_LEGACY in values):
         raise NotFound(NO_BETA_TEXT)

@@ -2,13 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from aiohttp import web
 
 from efferent.common.domain.ids import ApiKeyId, WorkspaceId
+from efferent.common.jetstream.connection import Connection
 from efferent.common.model_config import ModelConfigs
-from efferent.common.ports import BlobStore, Clock, ControlLog, Feed, IdSource, RawRecord, SessionLog
+from efferent.common.ports import BlobStore, Clock, ControlLog, Feed, IdSource, SessionLog
 from efferent.common.runtime.metrics import Metrics
 from efferent.gateway.control.aggregates import Aggregates
 from efferent.gateway.control.projection import ControlProjection
@@ -22,13 +23,6 @@ class Caller:
     organization_id: str
     workspace_id: WorkspaceId
     key_id: ApiKeyId
-
-
-class ControlListener(Protocol):
-    """Something that follows the control plane in memory, beside the projection."""
-
-    def apply(self, records: list[RawRecord]) -> None:
-        """Take in the next records of ``CONTROL``, in order; never raises."""
 
 
 ReadinessCheck = Callable[[], Awaitable[str | None]]
@@ -60,7 +54,7 @@ class GatewayContext:
     sessions_feed: Feed
     control_log: ControlLog
     blobs: BlobStore
-    connection: "Bus"
+    connection: Connection
     control: ControlProjection
     aggregates: Aggregates
     metrics: Metrics

@@ -4,18 +4,16 @@ The order of the checks is the hosted service's: unknown route, key, beta, versi
 """
 
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from efferent.common.domain import ids
 from efferent.gateway.auth import KeyRing, authenticate, check_workspace
 from efferent.gateway.beta import check_beta, check_version
 from efferent.gateway.context import CALLER, REQUEST_ID, GatewayContext
 from efferent.gateway.errors import InternalError, as_api_error, to_response
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 API_PREFIX: Final = "/v1/"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -25,7 +23,7 @@ _access = logging.getLogger("efferent.access")
 _log = logging.getLogger(__name__)
 
 
-def make(context: GatewayContext, keys: KeyRing) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def make(context: GatewayContext, keys: KeyRing) -> Middleware:
     """The one middleware of the application."""
     organization_id = context.settings.organization_id
 
@@ -76,7 +74,7 @@ def _refusal(request: web.Request, error: Exception, request_id: str) -> web.Str
     if api_error is None:
         _log.error("a request failed", exc_info=error, extra={"request_id": request_id, "route": _route(request)})
         api_error = InternalError()
-    prepared = request.get(_PREPARED)
+    prepared: web.StreamResponse | None = request.get(_PREPARED)
     if prepared is not None:  # the answer has begun: all that can be done is to end it
         prepared.force_close()
         return prepared
@@ -105,5 +103,3 @@ def _route(request: web.Request) -> str:
     """The pattern of the route, never the path itself: what clients write does not belong in names of series."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "unknown"
-
-

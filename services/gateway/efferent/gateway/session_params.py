@@ -1,9 +1,13 @@
 """Session requests: their shapes, and what of them this release does not have yet."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Discriminator, Field, JsonValue, Tag
 
+from efferent.common.domain.control.agent import AgentOverrides
+from efferent.common.domain.control.aggregate import UNSET
+from efferent.gateway.control.agent_params import OverrideParams
+from efferent.gateway.control.tool_params import McpServerParams, ToolParams, resolve_servers, resolve_tools
 from efferent.gateway.errors import InvalidRequest
 from efferent.gateway.event_params import INITIAL_EVENTS_MAX, EventParams
 from efferent.gateway.validation import Params
@@ -14,6 +18,7 @@ VAULTS_MAX: Final = 50
 
 Title = Annotated[str, Field(max_length=TITLE_LENGTH_MAX)]
 Version = Annotated[int, Field(ge=1)]
+NotYetMap = dict[str, JsonValue]
 
 
 class AgentReferenceParams(Params):
@@ -24,37 +29,54 @@ class AgentReferenceParams(Params):
     version: Version | None = None
 
 
-class AgentWithOverridesParams(Params):
-    """An agent of which this session changes single fields. They are read as an agent's own fields are."""
+class AgentWithOverridesParams(OverrideParams):
+    """An agent of which this session changes single fields."""
 
     type: Literal["agent_with_overrides"]
     id: str
     version: Version | None = None
-    model: JsonValue = None
-    system: JsonValue = None
-    tools: JsonValue = None
-    mcp_servers: JsonValue = None
-    skills: JsonValue = None
+
+
+def _shape_of_agent(value: Any) -> str:
+    if isinstance(value, dict):
+        return "overrides" if value.get("type") == "agent_with_overrides" else "reference"
+    return "id"
+
+
+AgentField = Annotated[
+    Annotated[str, Tag("id")]
+    | Annotated[AgentReferenceParams, Tag("reference")]
+    | Annotated[AgentWithOverridesParams, Tag("overrides")],
+    Discriminator(_shape_of_agent),
+]
 
 
 class CreateSessionParams(Params):
     """``POST /v1/sessions``."""
 
-    agent: str | Annotated[AgentReferenceParams | AgentWithOverridesParams, Field(discriminator="type")]
+    agent: AgentField
     environment_id: str
     title: Title | None = None
     metadata: dict[str, str] | None = None
     initial_events: Annotated[list[EventParams], Field(max_length=INITIAL_EVENTS_MAX)] | None = None
     resources: Annotated[list[JsonValue], Field(max_length=RESOURCES_MAX)] | None = None
     vault_ids: Annotated[list[str], Field(max_length=VAULTS_MAX)] | None = None
-    budget: dict[str, JsonValue] | None = None
+    budget: NotYetMap | None = None
 
 
 class SessionAgentParams(Params):
-    """What an update may change of the session's agent. The fields are read as an agent's own fields are."""
+    """What an update may change of the session's agent: whole lists; an empty one or null clears."""
 
-    tools: JsonValue = None
-    mcp_servers: JsonValue = None
+    tools: list[ToolParams] | None = None
+    mcp_servers: list[McpServerParams] | None = None
+
+    def overrides(self) -> AgentOverrides:
+        """What is mentioned, as the domain takes it."""
+        given = self.model_fields_set
+        return AgentOverrides(
+            tools=resolve_tools(self.tools) if "tools" in given else UNSET,
+            mcp_servers=resolve_servers(self.mcp_servers) if "mcp_servers" in given else UNSET,
+        )
 
 
 class UpdateSessionParams(Params):
@@ -63,7 +85,7 @@ class UpdateSessionParams(Params):
     title: Title | None = None
     metadata: dict[str, str | None] | None = None
     agent: SessionAgentParams | None = None
-    budget: dict[str, JsonValue] | None = None
+    budget: NotYetMap | None = None
     vault_ids: JsonValue = None
 
 

@@ -130,7 +130,7 @@ def query_bool(request: web.Request, name: str, *, default: bool = False) -> boo
 
 
 def query_list(request: web.Request, name: str, *, allowed: Sequence[str] | None = None) -> tuple[str, ...]:
-    """``name[]=a&name[]=b``, also written ``name=a`` by older clients. Raises InvalidRequest for a value not allowed."""
+    """``name[]=a&name[]=b``, older clients also write ``name=a``. Raises InvalidRequest for other values."""
     values = (*request.query.getall(f"{name}[]", []), *request.query.getall(name, []))
     if allowed is not None:
         for index, value in enumerate(values):
@@ -184,7 +184,7 @@ def not_valid(value: object, allowed: Sequence[str]) -> str:
     return f"{quoted(value)} is not a valid value; expected one of {', '.join(allowed)}"
 
 
-# --- how pydantic's findings read ---------------------------------------------------------------------------------------
+# --- how pydantic's findings read -------------------------------------------------------------------------------------
 
 
 def _path(problem: ErrorDetails, raw: object, at: str) -> str:

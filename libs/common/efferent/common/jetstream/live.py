@@ -181,9 +181,7 @@ class PresenceBoard:
 
     def _is_settled(self) -> bool:
         now_s = self._clock.monotonic_s()
-        return (
-            now_s - self._listening_since_s >= self._dead_after_s and now_s - self._heard_any_s < self._dead_after_s
-        )
+        return now_s - self._listening_since_s >= self._dead_after_s and now_s - self._heard_any_s < self._dead_after_s
 
     def _is_fresh(self, heard: _Heard | None) -> bool:
         if heard is None or heard.is_gone:

@@ -62,8 +62,8 @@ class InMemorySessionLog:
 
     async def last_sequence(self, session_id: SessionId) -> int:
         """Sequence of the session's newest record; 0 when it has none."""
-        records = self._stream.matching(f"session.{session_id}.*")
-        return records[-1].raw.sequence if records else 0
+        newest = self._stream.last(f"session.{session_id}.*")
+        return newest.raw.sequence if newest is not None else 0
 
     async def purge(self, session_id: SessionId) -> None:
         """Remove every record of the session."""
@@ -95,8 +95,8 @@ class InMemoryControlLog:
 
     async def last(self, subject: str) -> RawRecord | None:
         """The newest record of exactly this subject."""
-        records = self._stream.matching(subject)
-        return records[-1].raw if records else None
+        newest = self._stream.last(subject)
+        return newest.raw if newest is not None else None
 
     async def read(self, pattern: str, *, after: int = 0) -> AsyncIterator[RawRecord]:
         """All records whose subject matches, in order, up to now."""
@@ -105,8 +105,8 @@ class InMemoryControlLog:
 
     async def last_sequence(self) -> int:
         """Sequence of the newest record of the stream; 0 when it is empty."""
-        records = self._stream.matching(">")
-        return records[-1].raw.sequence if records else 0
+        newest = self._stream.last(">")
+        return newest.raw.sequence if newest is not None else 0
 
 
 class InMemoryFeed:
@@ -134,5 +134,5 @@ class InMemoryFeed:
 
     async def last_sequence(self) -> int:
         """Sequence of the newest record; 0 when there is none."""
-        records = self._stream.matching(self._pattern)
-        return records[-1].raw.sequence if records else 0
+        newest = self._stream.last(self._pattern)
+        return newest.raw.sequence if newest is not None else 0

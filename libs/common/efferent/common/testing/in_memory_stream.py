@@ -1,7 +1,9 @@
 """A stream in memory: sequences, subjects, fences, purges and waiting for what comes. What the twins are made from."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from efferent.common.ports import LogConflict, RawRecord
 
@@ -32,32 +34,35 @@ class InMemoryStream:
     end: int = 0
     """The last sequence that was given; a purge does not take it back."""
     _records: dict[int, Kept] = field(default_factory=dict)
-    _by_parent: dict[str, dict[int, Kept]] = field(default_factory=dict)
+    _indexed: dict[str, dict[int, Kept]] = field(default_factory=dict)
+    """By exact subject, and by the pattern that stands for its last token: what fences and reads ask for most."""
     _waiters: list[asyncio.Event] = field(default_factory=list)
 
     def append(self, subject: str, payload: bytes, *, message_id: str, fence: str, expected: int) -> int:
         """Append when the fence holds, or find the same append done before. Raises LogConflict."""
-        fenced = self.matching(fence)
-        last = fenced[-1].raw.sequence if fenced else 0
+        newest = self.last(fence)
+        last = newest.raw.sequence if newest is not None else 0
         if last != expected:
-            first = next((kept for kept in fenced if kept.raw.sequence > expected), None)
-            if first is not None and first.message_id == message_id:
-                return first.raw.sequence
+            newer = self.matching(fence, after=expected)
+            if newer and newer[0].message_id == message_id:
+                return newer[0].raw.sequence
             raise LogConflict(last)
         self.end += 1
         kept = Kept(RawRecord(self.end, subject, payload, expected), message_id)
         self._records[self.end] = kept
-        self._by_parent.setdefault(_parent(subject), {})[self.end] = kept
+        for pattern in _indexes(subject):
+            self._indexed.setdefault(pattern, {})[self.end] = kept
         self._wake()
         return self.end
 
     def matching(self, pattern: str, *, after: int = 0) -> list[Kept]:
         """The records that match with a sequence greater than ``after``, in order."""
-        is_narrow = not ("*" in _parent(pattern) or pattern.endswith(">"))
-        source = self._by_parent.get(_parent(pattern), {}) if is_narrow else self._records
-        return [
-            kept for sequence, kept in source.items() if sequence > after and matches(pattern, kept.raw.subject)
-        ]
+        found = list(takewhile(lambda kept: kept.raw.sequence > after, self._newest_first(pattern)))
+        return [kept for kept in reversed(found) if matches(pattern, kept.raw.subject)]
+
+    def last(self, pattern: str) -> Kept | None:
+        """The newest record that matches."""
+        return next((kept for kept in self._newest_first(pattern) if matches(pattern, kept.raw.subject)), None)
 
     def get(self, sequence: int) -> Kept | None:
         """The record at a sequence; None when it was purged or never was."""
@@ -67,7 +72,8 @@ class InMemoryStream:
         """Remove what matches."""
         for kept in self.matching(pattern):
             del self._records[kept.raw.sequence]
-            del self._by_parent[_parent(kept.raw.subject)][kept.raw.sequence]
+            for index in _indexes(kept.raw.subject):
+                del self._indexed[index][kept.raw.sequence]
         self._wake()
 
     def watch(self) -> asyncio.Event:
@@ -80,10 +86,15 @@ class InMemoryStream:
         """Stop watching."""
         self._waiters.remove(event)
 
+    def _newest_first(self, pattern: str) -> Iterator[Kept]:
+        """Every record that can match, and maybe others."""
+        is_indexed = "*" not in pattern.removesuffix(".*") and not pattern.endswith(">")
+        return reversed((self._indexed.get(pattern, {}) if is_indexed else self._records).values())
+
     def _wake(self) -> None:
         for event in self._waiters:
             event.set()
 
 
-def _parent(subject: str) -> str:
-    return subject.rpartition(".")[0]
+def _indexes(subject: str) -> tuple[str, str]:
+    return subject, f"{subject.rpartition('.')[0]}.*"

@@ -13,7 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 import orjson
 
-from efferent.brain.adapters.anthropic_reply import ReplyReader, StreamError, StreamNonsense
+from efferent.brain.adapters.anthropic_reply import ReplyReader, StreamError
 from efferent.brain.adapters.anthropic_request import EncodedRequest, RequestEncoder
 from efferent.brain.adapters.model_failures import (
     Account,
@@ -23,6 +23,7 @@ from efferent.brain.adapters.model_failures import (
     retryable,
 )
 from efferent.brain.adapters.sse_decoder import SseDecoder, SseLimitExceeded
+from efferent.brain.adapters.stream_nonsense import StreamNonsense
 from efferent.brain.ports import ModelChunk, ModelFailure, ModelReply, ModelRequest
 from efferent.common.domain.model_catalog import ModelTraits
 from efferent.common.domain.usage import ModelUsage

@@ -4,13 +4,14 @@ Strict where a wrong reading would be recorded (order of events, shapes of tool 
 that this release does not know.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, NoReturn
 
 import orjson
 from pydantic import JsonValue
 
+from efferent.brain.adapters.stream_nonsense import StreamNonsense
 from efferent.brain.ports import (
     ModelChunk,
     ModelReply,
@@ -41,10 +42,14 @@ _REFUSAL_CATEGORIES: Final[dict[str, RefusalCategory]] = {
     "reasoning_extraction": "reasoning_extraction",
     "general_harms": "general_harms",
 }
-
-
-class StreamNonsense(Exception):
-    """The stream is not what the wire format allows; the message says what."""
+_USAGE_KEYS: Final = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+_DELTA_TEXTS: Final = {
+    "text_delta": ("text", "text"),
+    "input_json_delta": ("tool_use", "partial_json"),
+    "thinking_delta": ("thinking", "thinking"),
+    "signature_delta": ("thinking", "signature"),
+}
+"""By type of delta: the type of block that it belongs to, and the key of its text."""
 
 
 class StreamError(Exception):
@@ -66,6 +71,7 @@ class _Block:
     signature: str = ""
     data: str = ""
     whole_input: dict[str, JsonValue] | None = None
+    is_open: bool = True
     part: int = -1
     """Index in the reply's parts; -1 while the block has nothing that makes it one."""
 
@@ -76,7 +82,6 @@ class ReplyReader:
     def __init__(self, model_id: str) -> None:
         self._model_id = model_id
         self._blocks: dict[int, _Block] = {}
-        self._open: set[int] = set()
         self._placed: list[_Block] = []
         self._started = False
         self._stop: ReplyStop | None = None
@@ -85,108 +90,102 @@ class ReplyReader:
         self._speed: Literal["standard", "fast"] | None = None
         self.reply: ModelReply | None = None
 
-    def read(self, data: bytes) -> Iterator[ModelChunk]:
-        """Take in one event's data. Raises StreamNonsense and StreamError."""
+    def read(self, data: bytes) -> Sequence[ModelChunk]:
+        """Take in one event's data; returns what it makes known. Raises StreamNonsense and StreamError."""
         try:
             event: object = orjson.loads(data)
         except orjson.JSONDecodeError as error:
             raise StreamNonsense(f"an event is not JSON ({error.msg})") from None
         if not isinstance(event, dict):
             raise StreamNonsense("an event is not a JSON object")
-        if self.reply is not None and event.get("type") != "ping":
+        kind = event.get("type")
+        if self.reply is not None and kind != "ping":
             raise StreamNonsense("there is content after message_stop")
-        match event:
-            case {"type": "content_block_delta", "index": int(index), "delta": {"type": str(kind), **delta}}:
-                yield from self._delta(index, kind, delta)
-            case {"type": "content_block_start", "index": int(index), "content_block": {"type": str(kind), **block}}:
-                yield from self._start(index, kind, block)
-            case {"type": "content_block_stop", "index": int(index)}:
-                self._finish(index)
-            case {"type": "message_start", "message": {"usage": dict(usage)}}:
-                self._begin(usage)
-            case {"type": "message_delta", "delta": dict(closing)}:
-                self._close(closing, event.get("usage"))
-            case {"type": "message_stop"}:
+        match kind:
+            case "content_block_delta":
+                return self._delta(event)
+            case "content_block_start":
+                return self._start(event)
+            case "content_block_stop":
+                self._finish(event)
+            case "message_start":
+                self._begin(event)
+            case "message_delta":
+                self._close(event)
+            case "message_stop":
                 self._end()
-            case {"type": "error", "error": {"type": str(error_type), "message": str(remark)}}:
-                raise StreamError(error_type, remark)
-            case {"type": "error"}:
-                raise StreamError("api_error", "")
-            case {
-                "type": "content_block_delta"
-                | "content_block_start"
-                | "content_block_stop"
-                | "message_start"
-                | "message_delta" as kind
-            }:
-                raise StreamNonsense(f"a {kind} event has the wrong shape")
-            case {"type": str()}:
-                return  # ping, and what later versions of the API may add
+            case "error":
+                _raise_reported(event)
+            case str():
+                pass  # ping, and what later versions of the API may add
             case _:
                 raise StreamNonsense("an event has no type")
+        return ()
 
-    def _begin(self, usage: dict[object, object]) -> None:
-        if self._started:
-            raise StreamNonsense("there are two message_start events")
+    def _begin(self, event: dict[str, object]) -> None:
+        message = event.get("message")
+        if self._started or not isinstance(message, dict):
+            raise StreamNonsense("message_start comes twice or without a message")
         self._started = True
-        self._count(usage)
+        self._count(message.get("usage"))
 
-    def _start(self, index: int, kind: str, block: dict[object, object]) -> Iterator[ModelChunk]:
+    def _start(self, event: dict[str, object]) -> Sequence[ModelChunk]:
+        index, content = event.get("index"), event.get("content_block")
+        if not isinstance(index, int) or not isinstance(content, dict):
+            raise StreamNonsense("content_block_start has the wrong shape")
         if not self._started or index in self._blocks:
             raise StreamNonsense(f"content block {index} starts in the wrong place")
-        match kind, block:
-            case "text", {"text": str(text)}:
-                self._open_block(index, _Block("text"))
-                yield from self._text(index, text)
-            case "thinking", _:
-                thought = block.get("thinking")
+        match content:
+            case {"type": "text", "text": str(text)}:
+                block = self._open_block(index, _Block("text"))
+                return self._text(block, text)
+            case {"type": "thinking"}:
+                thought = content.get("thinking")
                 pieces = [thought] if isinstance(thought, str) else []
-                opened = self._open_block(index, _Block("thinking", pieces=pieces))
-                yield ThinkingStarted(self._place(opened))
-            case "redacted_thinking", {"data": str(data)}:
-                opened = self._open_block(index, _Block("redacted_thinking", data=data))
-                yield ThinkingStarted(self._place(opened))
-            case "tool_use", {"name": str(name)} if name:
-                whole = block.get("input")
-                self._place(
-                    self._open_block(
-                        index, _Block("tool_use", name=name, whole_input=whole if isinstance(whole, dict) else None)
-                    )
-                )
-            case (("text" | "redacted_thinking" | "tool_use"), _):
+                return (ThinkingStarted(self._place(self._open_block(index, _Block("thinking", pieces=pieces)))),)
+            case {"type": "redacted_thinking", "data": str(redacted)}:
+                block = self._open_block(index, _Block("redacted_thinking", data=redacted))
+                return (ThinkingStarted(self._place(block)),)
+            case {"type": "tool_use", "name": str(name)} if name:
+                whole = content.get("input")
+                whole_input = whole if isinstance(whole, dict) else None
+                self._place(self._open_block(index, _Block("tool_use", name=name, whole_input=whole_input)))
+            case {"type": "text" | "redacted_thinking" | "tool_use" as kind}:
                 raise StreamNonsense(f"a block of type {kind} has the wrong shape")
             case _:
                 self._open_block(index, _Block("other"))
+        return ()
 
-    def _delta(self, index: int, kind: str, delta: dict[object, object]) -> Iterator[ModelChunk]:
-        if index not in self._open:
+    def _delta(self, event: dict[str, object]) -> Sequence[ModelChunk]:
+        index, delta = event.get("index"), event.get("delta")
+        if not isinstance(index, int) or not isinstance(delta, dict):
+            raise StreamNonsense("content_block_delta has the wrong shape")
+        block = self._blocks.get(index)
+        if block is None or not block.is_open:
             raise StreamNonsense(f"there is a delta for content block {index}, which is not open")
-        block = self._blocks[index]
-        match kind, delta:
-            case "text_delta", {"text": str(text)} if block.kind == "text":
-                yield from self._text(index, text)
-            case "input_json_delta", {"partial_json": str(text)} if block.kind == "tool_use":
-                block.pieces.append(text)
-            case "thinking_delta", {"thinking": str(text)} if block.kind == "thinking":
-                block.pieces.append(text)
-            case "signature_delta", {"signature": str(text)} if block.kind == "thinking":
-                block.signature += text
-            case (("text_delta" | "input_json_delta" | "thinking_delta" | "signature_delta"), _) if (
-                block.kind != "other"
-            ):
-                raise StreamNonsense(f"a {kind} does not fit content block {index} of type {block.kind}")
-            case _:
-                return  # citations, and deltas of blocks that are passed over
-
-    def _text(self, index: int, text: str) -> Iterator[ModelChunk]:
-        if text:
-            block = self._blocks[index]
+        kind = delta.get("type")
+        if block.kind == "other" or kind not in _DELTA_TEXTS:
+            return ()  # citations, and blocks that are passed over
+        block_kind, key = _DELTA_TEXTS[kind]
+        text = delta.get(key)
+        if block_kind != block.kind or not isinstance(text, str):
+            raise StreamNonsense(f"a {kind} does not fit content block {index} of type {block.kind}")
+        if block_kind == "text":
+            return self._text(block, text)
+        if kind == "signature_delta":
+            block.signature += text
+        else:
             block.pieces.append(text)
-            yield TextDelta(self._place(block), text)
+        return ()
+
+    def _text(self, block: _Block, text: str) -> Sequence[ModelChunk]:
+        if not text:
+            return ()
+        block.pieces.append(text)
+        return (TextDelta(self._place(block), text),)
 
     def _open_block(self, index: int, block: _Block) -> _Block:
         self._blocks[index] = block
-        self._open.add(index)
         return block
 
     def _place(self, block: _Block) -> int:
@@ -195,14 +194,17 @@ class ReplyReader:
             self._placed.append(block)
         return block.part
 
-    def _finish(self, index: int) -> None:
-        if index not in self._open:
-            raise StreamNonsense(f"content block {index} stops but is not open")
-        self._open.remove(index)
+    def _finish(self, event: dict[str, object]) -> None:
+        index = event.get("index")
+        block = self._blocks.get(index) if isinstance(index, int) else None
+        if block is None or not block.is_open:
+            raise StreamNonsense(f"content block {index!r:.20} stops but is not open")
+        block.is_open = False
 
-    def _close(self, closing: dict[object, object], usage: object) -> None:
-        if not self._started:
-            raise StreamNonsense("message_delta comes before message_start")
+    def _close(self, event: dict[str, object]) -> None:
+        closing = event.get("delta")
+        if not self._started or not isinstance(closing, dict):
+            raise StreamNonsense("message_delta comes before message_start or has no delta")
         reason = closing.get("stop_reason")
         if reason is not None:
             self._stop = _STOPS.get(reason) if isinstance(reason, str) else None
@@ -211,11 +213,12 @@ class ReplyReader:
         details = closing.get("stop_details")
         if isinstance(details, dict) and details.get("type") == "refusal":
             self._refusal = _refusal(details)
-        if isinstance(usage, dict):
-            self._count(usage)
+        self._count(event.get("usage"))
 
-    def _count(self, usage: dict[object, object]) -> None:
-        for key in ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"):
+    def _count(self, usage: object) -> None:
+        if not isinstance(usage, dict):
+            return
+        for key in _USAGE_KEYS:
             value = usage.get(key)
             if isinstance(value, int) and value >= 0:
                 self._usage[key] = value
@@ -224,7 +227,7 @@ class ReplyReader:
             self._speed = speed
 
     def _end(self) -> None:
-        if not self._started or self._open:
+        if not self._started or any(block.is_open for block in self._blocks.values()):
             raise StreamNonsense("message_stop comes before the content has ended")
         if self._stop is None:
             raise StreamNonsense("the message stops without a reason")
@@ -244,6 +247,14 @@ class ReplyReader:
                 if block is not self._placed[-1] or stop in ("end_turn", "tool_use"):
                     raise
         return tuple(parts)
+
+
+def _raise_reported(event: dict[str, object]) -> NoReturn:
+    match event.get("error"):
+        case {"type": str(error_type), "message": str(remark)}:
+            raise StreamError(error_type, remark)
+        case _:
+            raise StreamError("api_error", "")
 
 
 def _part_of(model_id: str, block: _Block) -> ReplyPart:

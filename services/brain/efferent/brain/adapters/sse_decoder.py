@@ -20,6 +20,7 @@ class SseDecoder:
         self._rest = b""
         self._data: list[bytes] = []
         self._data_bytes = 0
+        self._has_returns = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of every event that the chunk completes. Raises SseLimitExceeded."""
@@ -30,10 +31,11 @@ class SseDecoder:
         self._rest = lines.pop()
         if len(self._rest) > self._line_bytes_max:
             raise SseLimitExceeded(f"a line is longer than {self._line_bytes_max} bytes")
+        if b"\r" in chunk or self._has_returns:
+            self._has_returns = True
+            lines = [line.removesuffix(b"\r") for line in lines]
         events: list[bytes] = []
         for line in lines:
-            if line.endswith(b"\r"):
-                line = line[:-1]
             if line.startswith(b"data:"):
                 self._collect(line[6:] if line[5:6] == b" " else line[5:])
             elif not line and self._data:

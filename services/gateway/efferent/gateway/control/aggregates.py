@@ -95,8 +95,9 @@ class Aggregates:
             if name_taken is not None and _name_is_new(kind, loaded.data, change.data):
                 fence = set_of(kind, actor.workspace_id)
                 expected = await self._free_name(kind, actor.workspace_id, change.data, name_taken)
-                if expected < loaded.sequence:
-                    expected = loaded.sequence
+                # The set's fence does not see a change of this very aggregate that came before the set was read.
+                if loaded.sequence and await self._sequence(kind, actor.workspace_id, identifier) != loaded.sequence:
+                    continue
             payload = kind.encode(change, at=now, workspace_id=actor.workspace_id, actor=actor.key_id)
             if len(payload) > RECORD_BYTES_MAX:
                 raise RequestTooLarge(f"The {kind.noun} is larger than {RECORD_BYTES_MAX} bytes.")
@@ -109,6 +110,10 @@ class Aggregates:
                     raise Overloaded from error
                 continue
             return change.data
+
+    async def _sequence(self, kind: Kind[Any], workspace_id: WorkspaceId, identifier: str) -> int:
+        raw = await self._control_log.last(subject_of(kind, workspace_id, identifier))
+        return raw.sequence if raw is not None else 0
 
     async def _free_name[R: Any](
         self, kind: Kind[R], workspace_id: WorkspaceId, data: R, name_taken: Callable[[str, str], Conflict]

@@ -37,19 +37,26 @@ class ControlProjection:
         self._read_thread = ThreadPoolExecutor(1, "control-read")
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._stream = ""
+        self._unreadable = 0
         self.progress = Progress()
-        self.unreadable = 0
-        """Records that were passed over because their shape is not known."""
 
-    async def open(self) -> None:
-        """Open the file, or begin a new one when it does not belong to this log. Raises LogUnavailable."""
-        await self._in_write_thread(self._open_files)
-        applied = await self._in_write_thread(lambda: tables.applied(self._open_writer()))
-        if not await self._belongs_to_log(applied):
-            _log.info("the control projection is built again")
-            await self._in_write_thread(self._begin_again)
-            applied = tables.Applied(0, None, 0)
-        self.progress.reset(applied.sequence)
+    async def open(self, stream: str) -> None:
+        """Open the file, or begin a new one when it was not made from this very stream. Raises LogUnavailable."""
+        self._stream = stream
+        applied = await self._in_write_thread(self._open_files)
+        belongs = applied.stream in (None, stream) and applied.sequence <= await self._control_log.last_sequence()
+        if not belongs or applied.unreadable:
+            await self.begin_again()
+        else:
+            self.progress.reset(applied.sequence)
+
+    async def begin_again(self) -> None:
+        """Throw the file away; what follows must be the log from its start."""
+        _log.info("the control projection is built again")
+        await self._in_write_thread(self._create_files)
+        self._unreadable = 0
+        self.progress.reset()
 
     async def close(self) -> None:
         """Close the file; waits for what is being written."""
@@ -59,18 +66,24 @@ class ControlProjection:
         self._read_thread.shutdown(wait=False)
 
     async def apply(self, records: Sequence[RawRecord]) -> None:
-        """Take in the next records of ``CONTROL``."""
+        """Take in the next records of ``CONTROL``. Raises sqlite3.Error; ``progress`` then says where to go on."""
         records = [raw for raw in records if raw.sequence > self.progress.applied]
         if not records:
             return
-        await self._in_write_thread(partial(self._apply, records))
+        try:
+            await self._in_write_thread(partial(self._apply, records))
+        except sqlite3.OperationalError:  # no space, no permission: the file itself is sound
+            raise
+        except sqlite3.DatabaseError:
+            await self.begin_again()
+            raise
         self.progress.advance(records[-1].sequence)
 
     async def catch_up(self) -> None:
         """Return when everything that is in the log by now has been applied. Raises Overloaded, LogUnavailable."""
         await self.progress.reach(await self._control_log.last_sequence(), self._behind_wait_s)
 
-    async def list(self, query: ListQuery) -> tuple[list[Item], bool]:
+    async def resources(self, query: ListQuery) -> tuple[list[Item], bool]:
         """One page, and whether there are more behind it. Raises Overloaded, LogUnavailable."""
         await self.catch_up()
         items = await self._read(lambda db: tables.list_resources(db, replace(query, limit=query.limit + 1)))
@@ -81,9 +94,7 @@ class ControlProjection:
     ) -> tuple[list[tuple[int, bytes]], bool]:
         """One page of a resource's versions, newest first, and whether there are more. Raises Overloaded."""
         await self.catch_up()
-        found = await self._read(
-            lambda db: tables.list_versions(db, kind, identifier, below=below, limit=limit + 1)
-        )
+        found = await self._read(lambda db: tables.list_versions(db, kind, identifier, below=below, limit=limit + 1))
         return found[:limit], len(found) > limit
 
     async def version(self, kind: str, identifier: str, version: int) -> bytes | None:
@@ -103,11 +114,12 @@ class ControlProjection:
     async def _read[T](self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._read_thread, lambda: work(self._open_reader()))
 
-    def _open_files(self) -> None:
+    def _open_files(self) -> tables.Applied:
         self._writer = tables.open_for_writing(self._path)
         self._reader = tables.open_for_reading(self._path)
+        return tables.applied(self._writer)
 
-    def _begin_again(self) -> None:
+    def _create_files(self) -> None:
         self._close_files()
         self._writer = tables.create(self._path)
         self._reader = tables.open_for_reading(self._path)
@@ -142,20 +154,14 @@ class ControlProjection:
                 continue
             if row is not None:
                 rows.append(row)
-        last = records[-1]
+        self._unreadable += unreadable
         tables.apply(
-            self._open_writer(), rows, sequence=last.sequence, subject=last.subject, unreadable=unreadable
+            self._open_writer(),
+            rows,
+            stream=self._stream,
+            sequence=records[-1].sequence,
+            unreadable=self._unreadable,
         )
-        self.unreadable += unreadable
-
-    async def _belongs_to_log(self, applied: tables.Applied) -> bool:
-        """Whether the file was built from this very log, by code that could read all of it."""
-        if applied.sequence == 0:
-            return True
-        if applied.unreadable or applied.sequence > await self._control_log.last_sequence():
-            return False
-        newest = await self._control_log.last(applied.subject) if applied.subject else None
-        return newest is not None and newest.sequence >= applied.sequence
 
 
 def row_of(raw: RawRecord) -> Row | None:

@@ -1,7 +1,7 @@
 """The projection's SQLite file: one table shape for all kinds of resources, and what is asked of it.
 
-Everything here blocks and is called in a thread. The file is a cache of the log: whatever is odd about it, it is deleted
-and built again. ``applied`` is written in the transaction that applies.
+Everything here blocks and is called in a thread. The file is a cache of the log: whatever is odd about it, it is
+deleted and built again. ``applied`` is written in the transaction that applies.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ SCHEMA_VERSION: Final = 1
 
 _BUSY_TIMEOUT_S: Final = 5.0
 _SCHEMA: Final = """
-CREATE TABLE state (key TEXT PRIMARY KEY, value INTEGER NOT NULL, subject TEXT) WITHOUT ROWID;
+CREATE TABLE state (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE resources (
     kind TEXT NOT NULL, id TEXT NOT NULL, workspace_id TEXT NOT NULL, created_at TEXT NOT NULL, archived_at TEXT,
     version INTEGER NOT NULL, name TEXT, sequence INTEGER NOT NULL, body BLOB NOT NULL,
@@ -56,10 +56,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The newest record that was applied."""
+    """What the file was made from, and how far it has come."""
 
+    stream: str | None
+    """Identity of the stream; None: nothing has been applied."""
     sequence: int
-    subject: str | None
     unreadable: int
     """Records that were passed over because their shape is not known."""
 
@@ -144,21 +145,16 @@ def _open_existing(path: Path) -> sqlite3.Connection:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def apply(
-    connection: sqlite3.Connection, rows: Sequence[Row], *, sequence: int, subject: str, unreadable: int
-) -> None:
+def apply(connection: sqlite3.Connection, rows: Sequence[Row], *, stream: str, sequence: int, unreadable: int) -> None:
     """Take in records in order, and with them how far the projection has come."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         for row in rows:
             _apply_row(connection, row)
-        connection.execute("INSERT OR REPLACE INTO state VALUES ('applied', ?, ?)", (sequence, subject))
-        if unreadable:
-            connection.execute(
-                "INSERT INTO state VALUES ('unreadable', ?, NULL) "
-                "ON CONFLICT (key) DO UPDATE SET value = value + excluded.value",
-                (unreadable,),
-            )
+        connection.executemany(
+            "INSERT OR REPLACE INTO state VALUES (?, ?)",
+            (("stream", stream), ("sequence", sequence), ("unreadable", unreadable)),
+        )
         connection.execute("COMMIT")
     except BaseException:
         with contextlib.suppress(sqlite3.Error):
@@ -167,9 +163,7 @@ def apply(
 
 
 def _apply_row(connection: sqlite3.Connection, row: Row) -> None:
-    connection.execute(
-        "INSERT OR REPLACE INTO sets VALUES (?, ?, ?)", (row.kind, row.workspace_id, row.sequence)
-    )
+    connection.execute("INSERT OR REPLACE INTO sets VALUES (?, ?, ?)", (row.kind, row.workspace_id, row.sequence))
     if row.deleted:
         connection.execute("DELETE FROM resources WHERE kind = ? AND id = ?", (row.kind, row.id))
         connection.execute("DELETE FROM versions WHERE kind = ? AND id = ?", (row.kind, row.id))
@@ -188,9 +182,7 @@ def _apply_row(connection: sqlite3.Connection, row: Row) -> None:
             row.body,
         ),
     )
-    connection.execute(
-        "INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?)", (row.kind, row.id, row.version, row.body)
-    )
+    connection.execute("INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?)", (row.kind, row.id, row.version, row.body))
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -198,9 +190,8 @@ def _apply_row(connection: sqlite3.Connection, row: Row) -> None:
 
 def applied(connection: sqlite3.Connection) -> Applied:
     """How far the file has come."""
-    found = {key: (value, subject) for key, value, subject in connection.execute("SELECT * FROM state")}
-    sequence, subject = found.get("applied", (0, None))
-    return Applied(sequence, subject, found.get("unreadable", (0, None))[0])
+    found = dict(connection.execute("SELECT key, value FROM state"))
+    return Applied(found.get("stream"), found.get("sequence", 0), found.get("unreadable", 0))
 
 
 def list_resources(connection: sqlite3.Connection, query: ListQuery) -> list[Item]:

@@ -1,5 +1,6 @@
 """``/v1/sessions/{session_id}/events``: send, list, stream."""
 
+from collections.abc import Sequence
 from typing import Final, get_args
 
 from aiohttp import web
@@ -35,6 +36,15 @@ LISTABLE_TYPES: Final = tuple(
         if event.model_fields["type"].default != "session.deleted"
     )
 )
+
+
+def routes() -> Sequence[web.AbstractRouteDef]:
+    """The routes of this file."""
+    return [
+        web.post("/v1/sessions/{session_id}/events", send),
+        web.get("/v1/sessions/{session_id}/events", list_events),
+        web.get("/v1/sessions/{session_id}/events/stream", stream, allow_head=False),
+    ]
 
 
 async def send(request: web.Request) -> web.Response:
@@ -116,10 +126,3 @@ def idempotency_key_of(request: web.Request) -> str | None:
     if key is not None and not 1 <= len(key) <= IDEMPOTENCY_KEY_LENGTH_MAX:
         raise InvalidRequest(f"Idempotency-Key: must be 1 to {IDEMPOTENCY_KEY_LENGTH_MAX} characters long")
     return key
-
-
-ROUTES: Final = (
-    web.post("/v1/sessions/{session_id}/events", send),
-    web.get("/v1/sessions/{session_id}/events", list_events),
-    web.get("/v1/sessions/{session_id}/events/stream", stream, allow_head=False),
-)

@@ -1,5 +1,6 @@
 """``/v1/sessions/{session_id}/threads``. In this release every session has its primary thread and no other."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import web
@@ -20,6 +21,18 @@ from efferent.gateway.validation import check_query, query_limit, query_list
 
 STATUSES: Final = ("rescheduling", "running", "idle", "terminated")
 NOT_FOUND_TEXT: Final = "Session thread not found."
+
+
+def routes() -> Sequence[web.AbstractRouteDef]:
+    """The routes of this file."""
+    one = "/v1/sessions/{session_id}/threads/{thread_id}"
+    return [
+        web.get("/v1/sessions/{session_id}/threads", list_threads),
+        web.get(one, retrieve),
+        web.get(f"{one}/events", list_events),
+        web.get(f"{one}/stream", stream, allow_head=False),
+        web.post(f"{one}/archive", archive),
+    ]
 
 
 async def list_threads(request: web.Request) -> web.Response:
@@ -80,13 +93,3 @@ def _thread_id_of(request: web.Request) -> ThreadId:
     if not ids.is_well_formed("sthr_", text):
         raise InvalidRequest("Invalid session thread ID.")
     return ThreadId(text)
-
-
-_THREAD: Final = "/v1/sessions/{session_id}/threads/{thread_id}"
-ROUTES: Final = (
-    web.get("/v1/sessions/{session_id}/threads", list_threads),
-    web.get(_THREAD, retrieve),
-    web.get(f"{_THREAD}/events", list_events),
-    web.get(f"{_THREAD}/stream", stream, allow_head=False),
-    web.post(f"{_THREAD}/archive", archive),
-)

@@ -76,7 +76,7 @@ _DENIED: Final[dict[str, tuple[int | None, int | None]]] = {
 
 
 def program(machine: str | None = None) -> bytes | None:
-    """The filter as ``struct sock_filter[]`` for this machine (or the named one); None where there is no table for it."""
+    """The filter as ``struct sock_filter[]`` for this (or the named) machine; None where there is no table for it."""
     if (found := _MACHINES.get(machine or platform.machine())) is None:
         return None
     denied = [numbers[found.column] for numbers in _DENIED.values()]

@@ -1,1 +1,1 @@
-"""The file tools. They run in a process of their own inside the sandbox's view, so they use the standard library only."""
+"""The file tools. They run in a process of their own in the sandbox's view: standard library only."""

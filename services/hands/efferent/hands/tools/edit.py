@@ -12,7 +12,7 @@ FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 
 def edit(request: Edit, places: Places) -> Reply:
     """Edit the file. Raises ToolFailure."""
-    old, new = request.old_string.encode(errors="surrogatepass"), request.new_string.encode(errors="surrogatepass")
+    old, new = request.old_string.encode(errors="replace"), request.new_string.encode(errors="replace")
     if not old:
         raise ToolFailure("old_string is empty; use write to make a new file")
     if old == new:

@@ -25,7 +25,9 @@ class Places:
         """The path as the model would write it in full. Raises ToolFailure for a path that cannot be one."""
         if not path or "\0" in path:
             raise ToolFailure("a path must not be empty or hold a null character")
-        return os.path.normpath(os.path.join(WORKSPACE, path)) if ".." not in path.split("/") else _joined(path)
+        joined = os.path.join(WORKSPACE, path)
+        # With symbolic links in a path, only the kernel knows where ".." leads.
+        return joined if ".." in path.split("/") else "/" + os.path.normpath(joined).lstrip("/")
 
     def real(self, path: str) -> str:
         """The file that the path means."""
@@ -34,11 +36,6 @@ class Places:
             if full == place or full.startswith(place + "/"):
                 return folder + full[len(place) :]
         return full
-
-
-def _joined(path: str) -> str:
-    """A path with ``..`` is left to the kernel: with symbolic links in it, only the kernel knows where it leads."""
-    return os.path.join(WORKSPACE, path)
 
 
 @contextmanager

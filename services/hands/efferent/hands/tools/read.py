@@ -62,14 +62,17 @@ def _whole(request: Read, descriptor: int) -> Reply:
     if len(data) > TEXT_BYTES_MAX:
         size = max(os.fstat(descriptor).st_size, len(data))
         raise ToolFailure(
-            f"{request.file_path}: is {size} bytes; at most {TEXT_BYTES_MAX} are read at once. Use view_range to read a part."
+            f"{request.file_path}: is {size} bytes; at most {TEXT_BYTES_MAX} are read at once. "
+            "Use view_range to read a part."
         )
     return text_reply(data.decode(errors="replace") or "(the file is empty)")
 
 
 def _lines(request: Read, descriptor: int, first: int, last: int) -> Reply:
     if first < 1 or 0 < last < first:
-        raise ToolFailure("view_range must be [first line, last line], counted from 1; a last line <= 0 means to the end")
+        raise ToolFailure(
+            "view_range must be [first line, last line], counted from 1; a last line <= 0 means to the end"
+        )
     kept = _slice(descriptor, first, last)
     if len(kept) > TEXT_BYTES_MAX:
         raise ToolFailure(f"these lines are more than {TEXT_BYTES_MAX} bytes; ask for fewer")

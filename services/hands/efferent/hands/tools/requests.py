@@ -88,8 +88,8 @@ class Reply:
 
 
 def text_reply(text: str, *, is_error: bool = False) -> Reply:
-    """A reply of one text block."""
-    return Reply(({"type": "text", "text": text},), is_error)
+    """A reply of one text block. What is not Unicode (a file's name may be any bytes) is replaced."""
+    return Reply(({"type": "text", "text": text.encode(errors="replace").decode()},), is_error)
 
 
 def encode_request(request: FileRequest) -> bytes:

@@ -13,7 +13,7 @@ def write(request: Write, places: Places) -> Reply:
         os.makedirs(os.path.dirname(places.real(request.file_path)) or "/", exist_ok=True)
     except OSError as error:
         raise ToolFailure(f"{request.file_path}: the folder above it: {reason(error)}") from error
-    data = request.content.encode(errors="surrogatepass")
+    data = request.content.encode(errors="replace")
     with opened(places, request.file_path, os.O_WRONLY | os.O_CREAT) as descriptor:
         write_all(descriptor, data)
     return text_reply(f"Wrote {len(data)} bytes to {request.file_path}")

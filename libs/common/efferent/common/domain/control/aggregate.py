@@ -79,7 +79,7 @@ class Kind[R: Resource]:
     name: str
     """Kind in subjects and first part of event types."""
     prefix: Prefix
-    record: type[ControlRecord[R]]
+    record: "type[ControlRecord[R]]"  # quoted: pydantic would make a model of the open type at once
     noun: str
     """How messages call it."""
     in_workspace_set: bool = False
@@ -95,7 +95,7 @@ class Kind[R: Resource]:
         )
         return record.model_dump_json().encode()
 
-    def decode(self, payload: bytes) -> ControlRecord[R]:
+    def decode(self, payload: bytes) -> "ControlRecord[R]":
         """Read a record of any known version. Raises UnreadableRecord."""
         try:
             return self.record.model_validate(from_json(payload))
@@ -105,6 +105,6 @@ class Kind[R: Resource]:
         except ValueError as error:
             raise UnreadableRecord(f"{self.name}: not JSON") from error
 
-    def is_deleted(self, record: ControlRecord[R]) -> bool:
+    def is_deleted(self, record: "ControlRecord[R]") -> bool:
         """Whether the record says that the resource is gone."""
         return record.type == f"{self.name}.deleted"

@@ -1,0 +1,1 @@
+"""All models behind one ``Model``: routing, silent retries and fallback between providers."""

@@ -1,0 +1,228 @@
+"""The gateway's composition root: adapters are made and joined here and nowhere else."""
+
+import logging
+import os
+import ssl
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from aiohttp import web
+
+from efferent.common import model_config
+from efferent.common.blobs.local_folder import LocalFolderBlobs
+from efferent.common.jetstream import connection as nats
+from efferent.common.jetstream import streams, subjects
+from efferent.common.jetstream.control_log import JetStreamControlLog
+from efferent.common.jetstream.feed import JetStreamFeed
+from efferent.common.jetstream.live import PresenceBoard
+from efferent.common.jetstream.session_log import JetStreamSessionLog
+from efferent.common.model_config import ModelConfigs
+from efferent.common.ports import Clock, IdSource
+from efferent.common.runtime.clock import RandomSeeds, SystemClock
+from efferent.common.runtime.metrics import Metrics
+from efferent.gateway import middleware, readiness_checks
+from efferent.gateway.adapters.hands_check import HandsCheck
+from efferent.gateway.auth import KeyRing
+from efferent.gateway.context import CONTEXT, GatewayContext, Readiness
+from efferent.gateway.control.aggregates import Aggregates
+from efferent.gateway.control.following import ControlFollower
+from efferent.gateway.control.projection import ControlProjection
+from efferent.gateway.routes import agents, environments, events, health, models, sessions, threads
+from efferent.gateway.session_services import SESSIONS, SessionParts, SessionServices
+from efferent.gateway.settings import GatewaySettings
+
+CONNECT_WITHIN_S: Final = 30.0
+CONTROL_FILE: Final = "control.sqlite"
+BLOB_FOLDER: Final = "blobs"
+HEADER_BYTES_MAX: Final = 16 * 1024
+
+_log = logging.getLogger(__name__)
+
+
+def all_routes() -> Sequence[web.AbstractRouteDef]:
+    """Every route of the gateway; a new resource adds its file here."""
+    return [
+        *health.routes(),
+        *agents.routes(),
+        *environments.routes(),
+        *models.routes(),
+        *sessions.routes(),
+        *events.routes(),
+        *threads.routes(),
+    ]
+
+
+def build(
+    settings: GatewaySettings,
+    *,
+    clock: Clock | None = None,
+    ids: IdSource | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> "Gateway":
+    """A gateway that is not started yet. Raises ModelConfigError when the models file is wrong."""
+    return Gateway(settings, clock or SystemClock(), ids or RandomSeeds(), model_config.load(environ))
+
+
+class Gateway:
+    """The service."""
+
+    def __init__(self, settings: GatewaySettings, clock: Clock, ids: IdSource, models: ModelConfigs) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._ids = ids
+        self._models = models
+        self._connection: nats.Connection | None = None
+        self._control: ControlProjection | None = None
+        self._follower: ControlFollower | None = None
+        self._presence: PresenceBoard | None = None
+        self._sessions: SessionServices | None = None
+        self._hands: HandsCheck | None = None
+        self._runner: web.AppRunner | None = None
+        self._sites: list[web.TCPSite] = []
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        if self._runner is None or not self._runner.addresses:
+            raise RuntimeError("the gateway does not listen")
+        port: int = self._runner.addresses[0][1]
+        return port
+
+    async def start(self) -> None:
+        """Connect, listen, and return once lists are as far as the log. Raises LogUnavailable, OSError."""
+        settings = self._settings
+        connection = self._connection = await nats.connect(
+            settings.nats.servers(), name="gateway", token=settings.nats.token_text(), within_s=CONNECT_WITHIN_S
+        )
+        await streams.declare(connection, replicas=settings.replicas)
+        context = await self._make_context(connection)
+        keys = KeyRing(context.control_log)
+        session_services = self._sessions = _session_services(context)
+        self._follower = ControlFollower(
+            JetStreamFeed(connection, subjects.CONTROL),
+            context.control,
+            [keys, session_services.tombstones],
+            context.metrics,
+        )
+        await self._add_checks(context, session_services)
+        await session_services.start()
+        self._follower.start()
+        await self._listen(self._application(context, keys, session_services))
+        await context.control.catch_up()
+
+    async def drain(self) -> None:
+        """Take no more connections, end streams, and let open requests finish."""
+        for site in self._sites:
+            await site.stop()
+        self._sites.clear()
+        if self._sessions is not None:
+            self._sessions.drain()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def stop(self) -> None:
+        """Close everything. Safe after a failed start."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._follower is not None:
+            await self._follower.stop()
+        if self._sessions is not None:
+            await self._sessions.stop()
+        if self._control is not None:
+            await self._control.close()
+        if self._hands is not None:
+            await self._hands.close()
+        if self._presence is not None:
+            await self._presence.stop()
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _make_context(self, connection: nats.Connection) -> GatewayContext:
+        settings = self._settings
+        blobs = LocalFolderBlobs(settings.machine.data_dir / BLOB_FOLDER)
+        control_log = JetStreamControlLog(connection)
+        metrics = Metrics()
+        control = self._control = ControlProjection(
+            settings.projection_dir / CONTROL_FILE, control_log, behind_wait_s=settings.behind_wait_s
+        )
+        await control.open(await streams.identity(connection, subjects.CONTROL))
+        return GatewayContext(
+            settings=settings,
+            clock=self._clock,
+            ids=self._ids,
+            models=self._models,
+            session_log=JetStreamSessionLog(connection, blobs),
+            sessions_feed=JetStreamFeed(connection, subjects.SESSIONS),
+            control_log=control_log,
+            blobs=blobs,
+            connection=connection,
+            control=control,
+            aggregates=Aggregates(
+                control_log, control, self._clock, metrics, write_deadline_s=settings.write_deadline_s
+            ),
+            metrics=metrics,
+            readiness=Readiness(),
+        )
+
+    async def _add_checks(self, context: GatewayContext, session_services: SessionServices) -> None:
+        self._presence = PresenceBoard(context.connection, self._clock)
+        await self._presence.start()
+        readiness = context.readiness
+        readiness.add("nats", readiness_checks.nats_connected(context.connection))
+        readiness.add("log", readiness_checks.log_writable(context.control_log))
+        readiness.add("control", readiness_checks.control_caught_up(context.control, context.control_log))
+        readiness.add("sessions", session_services.check)
+        readiness.add("brain", readiness_checks.brain_present(self._presence))
+        if self._settings.hands_address is not None:
+            self._hands = HandsCheck(self._settings.hands_address, self._clock)
+            readiness.add("hands", self._hands.check)
+
+    def _application(
+        self, context: GatewayContext, keys: KeyRing, session_services: SessionServices
+    ) -> web.Application:
+        app = web.Application(
+            middlewares=[middleware.make(context, keys)], client_max_size=self._settings.body_bytes_max
+        )
+        app[CONTEXT] = context
+        app[SESSIONS] = session_services
+        app.on_response_prepare.append(middleware.add_headers)
+        app.add_routes(all_routes())
+        return app
+
+    async def _listen(self, app: web.Application) -> None:
+        settings = self._settings
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=settings.shutdown_wait_s,
+            max_line_size=HEADER_BYTES_MAX,
+            max_field_size=HEADER_BYTES_MAX,
+        )
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, settings.host, settings.port, ssl_context=_tls(settings))
+        await site.start()
+        self._sites.append(site)
+
+
+def _session_services(context: GatewayContext) -> SessionServices:
+    return SessionServices(
+        SessionParts(
+            log=context.session_log,
+            feed=context.sessions_feed,
+            control_log=context.control_log,
+            blobs=context.blobs,
+            connection=context.connection,
+            clock=context.clock,
+            ids=context.ids,
+            index_dir=context.settings.projection_dir,
+        )
+    )
+
+
+def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:
+    if settings.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    return context

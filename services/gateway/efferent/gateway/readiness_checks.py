@@ -1,0 +1,59 @@
+"""The checks of ``/readyz`` that are not some component's own."""
+
+from typing import Final
+
+from efferent.common.jetstream import subjects
+from efferent.common.jetstream.connection import Connection
+from efferent.common.jetstream.live import PresenceBoard
+from efferent.common.ports import ControlLog, LogConflict, LogUnavailable
+from efferent.gateway.context import ReadinessCheck
+from efferent.gateway.control.projection import ControlProjection
+
+_NEVER_REACHED: Final = 2**53
+_PROBE: Final = subjects.control("probe", "readiness")
+
+
+def nats_connected(connection: Connection) -> ReadinessCheck:
+    """The connection stands."""
+
+    async def check() -> str | None:
+        return None if connection.is_connected else "not connected to NATS"
+
+    return check
+
+
+def log_writable(control_log: ControlLog) -> ReadinessCheck:
+    """The log takes appends: it refuses one that expects what never is, instead of not answering."""
+
+    async def check() -> str | None:
+        try:
+            await control_log.append(_PROBE, b"", expected=_NEVER_REACHED)
+        except LogConflict:
+            return None
+        except LogUnavailable:
+            return "the log does not take appends"
+        return "the log took an append that it had to refuse"
+
+    return check
+
+
+def control_caught_up(projection: ControlProjection, control_log: ControlLog) -> ReadinessCheck:
+    """Lists of agents and environments are up to date."""
+
+    async def check() -> str | None:
+        try:
+            behind = await control_log.last_sequence() - projection.progress.applied
+        except LogUnavailable:
+            return "the log does not answer"
+        return None if behind <= 0 else f"{behind} records behind"
+
+    return check
+
+
+def brain_present(board: PresenceBoard) -> ReadinessCheck:
+    """Some brain is alive."""
+
+    async def check() -> str | None:
+        return None if board.alive() else "no brain is running"
+
+    return check

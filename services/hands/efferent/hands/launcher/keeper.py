@@ -1,0 +1,66 @@
+"""The process above an unisolated sandbox: adopts what its programs leave behind, and ends all of it.
+
+A PID namespace does this for the real sandbox; without one, a process that daemonized would outlive its session.
+"""
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Callable
+from typing import Final, NoReturn
+
+from efferent.hands.launcher import linux
+
+_ROUNDS_MAX: Final = 1_000
+"""Each round kills everything that it finds; only a program that forks faster than that sees a second one."""
+
+
+class _Stop(Exception):
+    """The hands or the launcher want the sandbox to end."""
+
+
+def keep(execute: Callable[[], NoReturn], info: int, launcher_pid: int) -> NoReturn:
+    """Run the program in a child; end everything when it ends, when SIGTERM comes or when the launcher dies."""
+    try:
+        signal.signal(signal.SIGTERM, _stop)
+        linux.adopt_orphans()
+        linux.die_with_parent(launcher_pid, signal.SIGTERM)
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            execute()
+        os.write(info, json.dumps({"child-pid": os.getpid()}).encode())
+        os.closerange(0, 1024)
+        while os.wait()[0] != child:
+            pass
+    except (_Stop, ChildProcessError):
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        _end_descendants()
+    os._exit(0)
+
+
+def _stop(_number: int, _frame: object) -> None:
+    raise _Stop
+
+
+def _end_descendants() -> None:
+    for _ in range(_ROUNDS_MAX):
+        for pid in _children():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        try:
+            os.wait()  # what the dead leave behind becomes this process's own child: the next round finds it
+        except ChildProcessError:
+            return
+
+
+def _children() -> list[int]:
+    """Pids of the children of this process; the process group where there is no /proc to ask."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            return [int(pid) for pid in file.read().split()]
+    except OSError:
+        return [0]
