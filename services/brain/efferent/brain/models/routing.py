@@ -95,12 +95,8 @@ class RoutedModels:
         try:
             return self._configs.route(model_id)
         except UnknownModel as error:
-            raise unknown_model(error) from error
-
-
-def unknown_model(error: UnknownModel) -> ModelFailure:
-    """What it means in a turn: agents are checked when they are saved, but the configuration may have changed since."""
-    return ModelFailure("model_request_failed", "exhausted", str(error))
+            # Agents are checked when they are saved; the configuration may have changed since.
+            raise ModelFailure("model_request_failed", "exhausted", str(error)) from error
 
 
 def _wait_s(failure: ModelFailure, tries: int) -> float:

@@ -1,0 +1,73 @@
+"""What one run needs: the scripted model, the floor and the server, each in processes of its own."""
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from efferent.common.runtime import nats_server
+from tests.bench.client import Client
+from tests.bench.sizes import Sizes
+from tests.support.efferent_server import API_KEY, EfferentServer, scripted_model
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Everything that is running."""
+
+    sizes: Sizes
+    server: EfferentServer
+    client: Client
+    """Of the server."""
+    floor: Client
+    """Of the floor."""
+    model_url: str
+    floor_nats: nats_server.ServerSpec
+    folder: Path
+
+
+@contextlib.asynccontextmanager
+async def running(sizes: Sizes, folder: Path) -> AsyncIterator[Stage]:
+    """Start everything; stop it at the end of the block."""
+    async with contextlib.AsyncExitStack() as stack:
+        model_url = stack.enter_context(scripted_model())
+        spec = nats_server.ServerSpec(
+            name="floor", folder=folder / "floor", port=nats_server.free_port(), token=nats_server.new_token()
+        )
+        await stack.enter_async_context(nats_server.running(spec))
+        floor_url = await stack.enter_async_context(_floor_process("edge", spec, model_url))
+        await stack.enter_async_context(_floor_process("worker", spec, model_url))
+        server = EfferentServer(
+            folder / "data", {"ANTHROPIC_BASE_URL": model_url, "ANTHROPIC_API_KEY": "bench-provider-key"}
+        )
+        await asyncio.to_thread(server.start)
+        stack.callback(server.stop)
+        client = await stack.enter_async_context(Client(server.base_url, API_KEY))
+        await client.prepare()
+        floor = await stack.enter_async_context(Client(floor_url))
+        yield Stage(sizes, server, client, floor, model_url, spec, folder)
+
+
+@contextlib.asynccontextmanager
+async def _floor_process(part: str, spec: nats_server.ServerSpec, model_url: str) -> AsyncIterator[str]:
+    """One process of the floor; gives the line that it says when it is ready. It ends when its input does."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "tests.bench.floor", part),
+        *("--nats", f"nats://127.0.0.1:{spec.port}", "--token", spec.token, "--model", model_url),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("started with pipes")
+    try:
+        line = (await process.stdout.readline()).decode().strip()
+        if not line:
+            raise RuntimeError(f"the floor's {part} did not start")
+        yield line
+    finally:
+        process.stdin.close()
+        await process.wait()
