@@ -11,6 +11,7 @@ from anthropic import AsyncAnthropic
 
 from tests.support.efferent_server import API_KEY, EfferentServer, scripted_model
 from tests.support.model_control import ModelControl
+from tests.support.raw_api import RawApi
 
 PROVIDER_KEY: Final = "test-provider-key-0f1e2d3c"
 MODELS_FILE: Final = """\
@@ -20,18 +21,20 @@ providers:
     models: ["small/*"]
     base_url: {url}
     api_key_env: ANTHROPIC_API_KEY
-    send_as: claude-sonnet-5-5
+    send_as: "{{name}}"
     context_window: 4000
     max_output_tokens: 500
   - name: keyless
     kind: anthropic
     models: ["keyless/*"]
     base_url: {url}
+    send_as: "{{name}}"
     api_key_env: A_KEY_THAT_NOBODY_SET
   - name: impatient
     kind: anthropic
     models: ["impatient/*"]
     base_url: {url}
+    send_as: "{{name}}"
     api_key_env: ANTHROPIC_API_KEY
     silence_timeout_s: 0.5
 """
@@ -82,3 +85,8 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 @pytest.fixture
 async def model(model_url: str, http: aiohttp.ClientSession) -> ModelControl:
     return ModelControl(model_url, http)
+
+
+@pytest.fixture
+async def raw(server: EfferentServer, http: aiohttp.ClientSession) -> RawApi:
+    return RawApi(server.base_url, http)

@@ -5,8 +5,10 @@ call has one result, and that ids are unique and times rise.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
+_BEFORE_ALL: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TRANSCRIPT: Final = (
     "agent.message", "agent.thinking", "agent.tool_use", "agent.custom_tool_use", "agent.mcp_tool_use",
 )  # fmt: skip
@@ -35,7 +37,7 @@ class _Checker:
     def __init__(self) -> None:
         self.problems: list[str] = []
         self._ids: set[str] = set()
-        self._last_at = ""
+        self._last_at = _BEFORE_ALL
         self._queued = False
         self._running = False
         self._terminated = False
@@ -77,7 +79,8 @@ class _Checker:
             self._report(f"the id {event['id']} comes twice")
         self._ids.add(event["id"])
 
-    def _check_time(self, at: str) -> None:
+    def _check_time(self, text: str) -> None:
+        at = datetime.fromisoformat(text)
         if at <= self._last_at:
             self._report(f"processed_at {at} is not after {self._last_at}")
         self._last_at = max(at, self._last_at)
@@ -123,8 +126,10 @@ class _Checker:
             if self._span != event["model_request_start_id"]:
                 self._report(f"ends {event['model_request_start_id']}, open is {self._span}")
             self._span = None
-        elif (self._type in _TRANSCRIPT) != (self._span is not None) and not self._type.startswith("user.custom"):
-            self._report("stands outside a model request" if self._span is None else "stands inside a model request")
+        elif self._span is None and self._type in _TRANSCRIPT:
+            self._report("stands outside a model request")
+        elif self._span is not None and self._type not in (*_TRANSCRIPT, "session.updated"):
+            self._report("stands inside a model request")
 
     def _check_calls(self, event: Mapping[str, Any]) -> None:
         if self._type in _USES:

@@ -99,6 +99,12 @@ async def test_a_child_starts_when_what_it_needs_is_ready() -> None:
         assert [line.split()[0] for line in lines.said] == ["nats", "gateway"]
 
 
+async def test_the_start_is_over_when_every_child_is_ready() -> None:
+    async with supervised(spec("gateway", SERVES), spec("brain", SERVES)) as (supervisor, _):
+        await supervisor.wait_ready()
+        assert set(supervisor.pids()) == {"gateway", "brain"}
+
+
 async def test_a_child_whose_need_is_never_ready_does_not_hinder_the_stop() -> None:
     nats = spec("nats", PREAMBLE + "signal.sigwait({signal.SIGTERM})\n")
     async with supervised(spec("gateway", SERVES, after=("nats",)), nats) as (supervisor, lines):

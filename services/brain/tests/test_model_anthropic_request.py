@@ -249,6 +249,7 @@ def test_long_history_is_sent_in_few_pieces() -> None:
     traits = traits_of("claude-opus-5")
     for index in range(300):
         history += [user(f"{index}" + "x" * 1_000), assistant("y" * 1_000)]
-        encoded = kept.encode(ask(*history, user("now")), "m", traits)
+        kept.encode(ask(*history, user("now")), "m", traits)
+    encoded = kept.encode(ask(*history, user("now")), "m", traits)
     assert len(encoded.pieces) < 20
     assert encoded.size == len(encoded.body) > 600_000

@@ -41,6 +41,9 @@ async def send_nonsense(
                 await response.write(piece)
         case "html":
             await response.write(b"<html><body>Sign in to the network</body></html>")
+        case "linger":
+            await response.write(b"".join(frames))
+            await books.pass_gate("linger")
         case "empty":
             pass
         case "disconnect":

@@ -14,7 +14,7 @@ the assistant's messages since that message. Without it the answer is ``You said
                     first ``times`` requests only (default: always), then with the rest of the step
 ``stream_error``    ``{"type", "message"}``: an error inside the stream, after the text
 ``nonsense``        ``bad_json``, ``unknown_events``, ``no_stop``, ``after_stop``, ``tool_input``, ``silence``,
-                    ``long_line``, ``endless``, ``html``, ``empty`` or ``disconnect``
+                    ``long_line``, ``endless``, ``html``, ``empty``, ``linger`` or ``disconnect``
 ==================  ===================================================================================================
 """
 

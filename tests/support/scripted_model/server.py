@@ -3,6 +3,7 @@
 import asyncio
 from types import ModuleType, TracebackType
 from typing import Any, Final, Self
+from weakref import WeakSet
 
 import orjson
 from aiohttp import web
@@ -26,6 +27,9 @@ class ScriptedModel:
         self._runner: web.AppRunner | None = None
         self._rules: list[tuple[str, list[dict[str, Any]]]] = []
         self.books = Bookkeeping()
+        self.connections = 0
+        """Connections that requests to a model have come over."""
+        self._seen: WeakSet[asyncio.BaseTransport] = WeakSet()
 
     @property
     def url(self) -> str:
@@ -84,6 +88,9 @@ class ScriptedModel:
 
     async def _answer(self, request: web.Request, wire: ModuleType) -> web.StreamResponse:
         raw = await request.read()
+        if request.transport is not None and request.transport not in self._seen:
+            self._seen.add(request.transport)
+            self.connections += 1
         question = wire.read_question(raw)
         before = self.books.record(request.path, Bookkeeping.kept_headers(request.headers), raw, question)
         try:

@@ -31,6 +31,7 @@ class ChildSpec:
     probe: Probe | None = None
     """None: the child writes the ready line on its supervisor's socket."""
     pass_fds: tuple[int, ...] = ()
+    umask: int = 0o077
 
 
 class Child:
@@ -56,6 +57,7 @@ class Child:
                     env={**spec.environ, SUPERVISOR_FD: str(theirs.fileno()), SUPERVISOR_PID: str(os.getpid())},
                     stdin=asyncio.subprocess.DEVNULL,
                     start_new_session=True,
+                    umask=spec.umask,
                     pass_fds=(theirs.fileno(), *spec.pass_fds),
                 )
             except BaseException:

@@ -26,6 +26,10 @@ _DRAIN_BUDGETS_S: Final = {"gateway": 2.5, "brain": 2.5, "hands": 2.0, "nats": 1
 _DRAIN_SHARE: Final = 0.6
 """How much of its budget a service is told to drain in; the rest is for closing."""
 
+_HANDS_DEFAULTS: Final = {"EFFERENT_HANDS_DRAIN_S": "0.8"}
+_UMASKS: Final = {"hands": 0o022}
+"""The hands make files for users other than their own. All others keep everything to themselves."""
+
 _PLAIN_VARIABLES: Final = (
     "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONWARNINGS",
     "TMPDIR", "TZ", "USER", "EFFERENT_LOG_LEVEL",
@@ -46,7 +50,7 @@ def children(settings: UpSettings, folder: DataFolder, key: str, environ: Mappin
     specs = [
         _service("gateway", shared | gateway, after),
         _service("brain", shared, after),
-        _service("hands", plain | hands | {"EFFERENT_HANDS_LISTEN": hands_address}, ()),
+        _service("hands", _HANDS_DEFAULTS | plain | hands | {"EFFERENT_HANDS_LISTEN": hands_address}, ()),
     ]
     if access is not None:
         specs.append(
@@ -103,6 +107,7 @@ def _service(name: str, environ: Mapping[str, str], after: tuple[str, ...]) -> C
         environ={**environ, "EFFERENT_DRAIN_BUDGET_S": f"{budget_s * _DRAIN_SHARE:g}"},
         drain_budget_s=budget_s,
         after=after,
+        umask=_UMASKS.get(name, 0o077),
     )
 
 

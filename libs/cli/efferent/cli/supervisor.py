@@ -34,6 +34,11 @@ class Supervisor:
         """Begin to start the children, each as soon as those that it needs are ready."""
         self._keepers = {spec.name: asyncio.create_task(self._keep(spec), name=spec.name) for spec in self._specs}
 
+    async def wait_ready(self) -> None:
+        """Return once every child was ready at least once."""
+        for ready in self._ready.values():
+            await ready.wait()
+
     async def stop(self) -> None:
         """Stop the children one after the other, each within its own budget."""
         self._stopping.set()

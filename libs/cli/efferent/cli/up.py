@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -11,7 +12,7 @@ import sys
 from efferent.cli.children import children, command_line
 from efferent.cli.data_folder import DataFolder
 from efferent.cli.errors import CommandError
-from efferent.cli.readiness import announce
+from efferent.cli.readiness import EXPLAIN_AFTER_S, announce
 from efferent.cli.supervisor import Supervisor
 from efferent.cli.up_settings import UpSettings, read_settings
 
@@ -45,13 +46,21 @@ async def _up(settings: UpSettings, folder: DataFolder) -> int:
         loop.add_signal_handler(number, stop)
     say(f"starting with data in {folder.path}")
     supervisor.start()
-    announcing = asyncio.create_task(announce(settings.base_url, key, say, tls_cert=settings.tls_cert))
+    announcing = asyncio.create_task(_announce(supervisor, settings, key))
     await told_to_stop.wait()
     announcing.cancel()
     say("stopping")
     await supervisor.stop()
     say("stopped")
     return 0
+
+
+async def _announce(supervisor: Supervisor, settings: UpSettings, key: str) -> None:
+    """Say that the server is ready; also begin to ask why not when some child takes too long to say so itself."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(EXPLAIN_AFTER_S):
+            await supervisor.wait_ready()
+    await announce(settings.base_url, key, say, tls_cert=settings.tls_cert)
 
 
 def check_port(settings: UpSettings) -> None:

@@ -75,10 +75,14 @@ async def test_full_store_refuses_appends_and_keeps_what_it_has(spec: ServerSpec
         log = JetStreamSessionLog(connection, InMemoryBlobs())
         session_id, sequences = new_session_id(source), [0]
         started = asyncio.get_running_loop().time()
-        with pytest.raises(LogUnavailable):
+
+        async def fill() -> None:
             for _ in range(50):
                 record = message_record(source, "x" * 100_000)
                 sequences.append(await log.append(session_id, "in", record, expected=sequences[-1]))
+
+        with pytest.raises(LogUnavailable):
+            await fill()
         assert asyncio.get_running_loop().time() - started < 4  # refused at once, not after the deadline
         stored = [record.sequence async for record in log.read(session_id)]
         assert stored == sequences[1:]

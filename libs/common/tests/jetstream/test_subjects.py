@@ -1,5 +1,7 @@
 """Subjects: what is built can be parsed, and no id can reach beyond its own token."""
 
+from collections.abc import Callable
+
 import pytest
 
 from efferent.common.domain.ids import BrainId, SessionId
@@ -31,7 +33,7 @@ def test_presence_and_live_subjects() -> None:
 
 @pytest.mark.parametrize("bad", ["", "a.b", "*", ">", "a b", "a\r\nPUB x"])
 def test_id_that_is_not_one_token_is_refused(bad: str) -> None:
-    for build in (
+    builders: list[Callable[[], str]] = [
         lambda: subjects.session(SessionId(bad), "in"),
         lambda: subjects.session_fence(SessionId(bad)),
         lambda: subjects.control("agent", bad),
@@ -39,7 +41,8 @@ def test_id_that_is_not_one_token_is_refused(bad: str) -> None:
         lambda: subjects.control("agent", "a", within=bad),
         lambda: subjects.presence(BrainId(bad)),
         lambda: subjects.delta(SessionId(bad)),
-    ):
+    ]
+    for build in builders:
         with pytest.raises(BadSubject):
             build()
 

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from efferent.common import model_config
 from efferent.common.blobs.local_folder import LocalFolderBlobs
+from efferent.common.domain.ids import from_seed
 from efferent.common.jetstream import connection as nats
 from efferent.common.jetstream import streams, subjects
 from efferent.common.jetstream.control_log import JetStreamControlLog
@@ -27,6 +28,8 @@ from efferent.gateway.context import CONTEXT, GatewayContext, Readiness
 from efferent.gateway.control.aggregates import Aggregates
 from efferent.gateway.control.following import ControlFollower
 from efferent.gateway.control.projection import ControlProjection
+from efferent.gateway.http_server import HttpServer
+from efferent.gateway.log_health import LogHealth, WatchedControlLog, WatchedSessionLog
 from efferent.gateway.routes import agents, environments, events, health, models, sessions, threads
 from efferent.gateway.session_services import SESSIONS, SessionParts, SessionServices
 from efferent.gateway.settings import GatewaySettings
@@ -34,7 +37,6 @@ from efferent.gateway.settings import GatewaySettings
 CONNECT_WITHIN_S: Final = 30.0
 CONTROL_FILE: Final = "control.sqlite"
 BLOB_FOLDER: Final = "blobs"
-HEADER_BYTES_MAX: Final = 16 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -71,22 +73,21 @@ class Gateway:
         self._clock = clock
         self._ids = ids
         self._models = models
+        self._log_health = LogHealth(settings.machine.data_dir)
         self._connection: nats.Connection | None = None
         self._control: ControlProjection | None = None
         self._follower: ControlFollower | None = None
         self._presence: PresenceBoard | None = None
         self._sessions: SessionServices | None = None
         self._hands: HandsCheck | None = None
-        self._runner: web.AppRunner | None = None
-        self._sites: list[web.TCPSite] = []
+        self._http: HttpServer | None = None
 
     @property
     def port(self) -> int:
         """Where it listens."""
-        if self._runner is None or not self._runner.addresses:
+        if self._http is None:
             raise RuntimeError("the gateway does not listen")
-        port: int = self._runner.addresses[0][1]
-        return port
+        return self._http.port
 
     async def start(self) -> None:
         """Connect, listen, and return once lists are as far as the log. Raises LogUnavailable, OSError."""
@@ -112,18 +113,17 @@ class Gateway:
 
     async def drain(self) -> None:
         """Take no more connections, end streams, and let open requests finish."""
-        for site in self._sites:
-            await site.stop()
-        self._sites.clear()
+        if self._http is not None:
+            self._http.close_socket()
         if self._sessions is not None:
             self._sessions.drain()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._http is not None:
+            await self._http.stop()
 
     async def stop(self) -> None:
         """Close everything. Safe after a failed start."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._http is not None:
+            await self._http.stop()
         if self._follower is not None:
             await self._follower.stop()
         if self._sessions is not None:
@@ -140,7 +140,7 @@ class Gateway:
     async def _make_context(self, connection: nats.Connection) -> GatewayContext:
         settings = self._settings
         blobs = LocalFolderBlobs(settings.machine.data_dir / BLOB_FOLDER)
-        control_log = JetStreamControlLog(connection)
+        control_log = WatchedControlLog(JetStreamControlLog(connection), self._log_health)
         metrics = Metrics()
         control = self._control = ControlProjection(
             settings.projection_dir / CONTROL_FILE, control_log, behind_wait_s=settings.behind_wait_s
@@ -151,7 +151,7 @@ class Gateway:
             clock=self._clock,
             ids=self._ids,
             models=self._models,
-            session_log=JetStreamSessionLog(connection, blobs),
+            session_log=WatchedSessionLog(JetStreamSessionLog(connection, blobs), self._log_health),
             sessions_feed=JetStreamFeed(connection, subjects.SESSIONS),
             control_log=control_log,
             blobs=blobs,
@@ -169,7 +169,7 @@ class Gateway:
         await self._presence.start()
         readiness = context.readiness
         readiness.add("nats", readiness_checks.nats_connected(context.connection))
-        readiness.add("log", readiness_checks.log_writable(context.control_log))
+        readiness.add("log", readiness_checks.log_writable(self._log_health, context.control_log))
         readiness.add("control", readiness_checks.control_caught_up(context.control, context.control_log))
         readiness.add("sessions", session_services.check)
         readiness.add("brain", readiness_checks.brain_present(self._presence))
@@ -191,18 +191,11 @@ class Gateway:
 
     async def _listen(self, app: web.Application) -> None:
         settings = self._settings
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            handle_signals=False,
-            shutdown_timeout=settings.shutdown_wait_s,
-            max_line_size=HEADER_BYTES_MAX,
-            max_field_size=HEADER_BYTES_MAX,
-        )
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, settings.host, settings.port, ssl_context=_tls(settings))
-        await site.start()
-        self._sites.append(site)
+        self._http = HttpServer(app, new_request_id=self._new_request_id, shutdown_wait_s=settings.shutdown_wait_s)
+        await self._http.start(settings.host, settings.port, _tls(settings))
+
+    def _new_request_id(self) -> str:
+        return from_seed("req_", self._ids.seed())
 
 
 def _session_services(context: GatewayContext) -> SessionServices:

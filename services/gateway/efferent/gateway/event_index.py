@@ -70,6 +70,8 @@ class Changes:
     applied: int
     """Sequence of the last record; 0 when the changes come from elsewhere and leave it as it is."""
     records: int = 0
+    removals: int = 0
+    """How many removals, by tombstones or deletions, are among the changes."""
     events: list[tuple[SessionId, PublicEvent]] = field(default_factory=list)
     states: dict[SessionId, Folded] = field(default_factory=dict)
     deleted: set[SessionId] = field(default_factory=set)
@@ -82,6 +84,7 @@ class Changes:
         """Take in what came after."""
         self.applied = max(self.applied, later.applied)
         self.records += later.records
+        self.removals += later.removals
         self.events.extend(later.events)
         self.states.update(later.states)
         for session_id in later.deleted:

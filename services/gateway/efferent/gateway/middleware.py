@@ -60,6 +60,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     """Give every answer, streams included, the headers that all have; a signal of the application."""
     request[_PREPARED] = response
     headers = response.headers
+    headers["Server"] = "efferent"
     request_id = request.get(REQUEST_ID)
     if request_id is not None:
         headers["request-id"] = request_id

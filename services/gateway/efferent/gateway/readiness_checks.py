@@ -1,16 +1,11 @@
 """The checks of ``/readyz`` that are not some component's own."""
 
-from typing import Final
-
-from efferent.common.jetstream import subjects
 from efferent.common.jetstream.connection import Connection
 from efferent.common.jetstream.live import PresenceBoard
-from efferent.common.ports import ControlLog, LogConflict, LogUnavailable
+from efferent.common.ports import ControlLog, LogUnavailable
 from efferent.gateway.context import ReadinessCheck
 from efferent.gateway.control.projection import ControlProjection
-
-_NEVER_REACHED: Final = 2**53
-_PROBE: Final = subjects.control("probe", "readiness")
+from efferent.gateway.log_health import LogHealth
 
 
 def nats_connected(connection: Connection) -> ReadinessCheck:
@@ -22,17 +17,11 @@ def nats_connected(connection: Connection) -> ReadinessCheck:
     return check
 
 
-def log_writable(control_log: ControlLog) -> ReadinessCheck:
-    """The log takes appends: it refuses one that expects what never is, instead of not answering."""
+def log_writable(health: LogHealth, control_log: ControlLog) -> ReadinessCheck:
+    """The log takes appends."""
 
     async def check() -> str | None:
-        try:
-            await control_log.append(_PROBE, b"", expected=_NEVER_REACHED)
-        except LogConflict:
-            return None
-        except LogUnavailable:
-            return "the log does not take appends"
-        return "the log took an append that it had to refuse"
+        return await health.check(control_log)
 
     return check
 

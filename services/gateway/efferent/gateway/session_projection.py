@@ -175,6 +175,7 @@ class SessionProjection:
         self._writing_index: EventIndex | None = None
         self._read_thread = ThreadPoolExecutor(1, thread_name_prefix="session-index-reader")
         self._waiting_records = 0
+        self._waiting_removals = 0
         self._progress = asyncio.Event()
         self._wanted: dict[asyncio.Future[None], int] = {}
         self._gone: OrderedDict[SessionId, None] = OrderedDict()
@@ -282,7 +283,20 @@ class SessionProjection:
         while len(self._gone) > GONE_MAX:
             self._gone.popitem(last=False)
         if gone and self._writer is not None:
-            self._writer.add(Changes(applied=0, deleted=gone, deletions_done=gone if is_purged else set()))
+            done = gone if is_purged else set()
+            self._waiting_removals += 1
+            self._writer.add(Changes(applied=0, removals=1, deleted=gone, deletions_done=done))
+
+    async def settle(self, *, deadline_s: float = REACH_DEADLINE_S) -> None:
+        """Wait until lists reflect every removal so far. Raises ProjectionBehind."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                while self._waiting_removals and self._writer is not None:
+                    self._progress.clear()
+                    self._writer.hurry()
+                    await self._progress.wait()
+        except TimeoutError:
+            raise ProjectionBehind from None
 
     async def _read[T](self, read: Callable[[EventIndex], T]) -> T:
         index = self._reader
@@ -321,6 +335,7 @@ class SessionProjection:
         self.applied = max(self.applied, changes.applied)
         self.states.wrote((session_id, folded.sequence) for session_id, folded in changes.states.items())
         self._waiting_records -= changes.records
+        self._waiting_removals -= changes.removals
         self._progress.set()
         for waiter, sequence in list(self._wanted.items()):
             if sequence <= self.applied and not waiter.done():

@@ -32,7 +32,7 @@ from efferent.common.ports import (
 )
 from efferent.gateway.live import LiveHub, Unsubscribe
 from efferent.gateway.public_events import parse_record, public_events
-from efferent.gateway.session_deletion import SessionDeletion, TombstoneListener
+from efferent.gateway.session_deletion import TOMBSTONE_KIND, SessionDeletion, TombstoneListener
 from efferent.gateway.session_projection import CommittedRecord, SessionProjection
 from efferent.gateway.session_store import SessionStore
 
@@ -89,6 +89,8 @@ class SessionServices:
         self.tombstones = TombstoneListener(self.projection, self.hub.session_gone)
         self._payloads = RecordPayloads(parts.blobs)
         self._passed = 0
+        self.swept = asyncio.Event()
+        """Set when every deletion that was left half done before the start is finished."""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -157,9 +159,14 @@ class SessionServices:
         return CommittedRecord(session_id, raw.sequence, raw.previous, events, decoded)
 
     async def _sweep(self) -> None:
+        """Finish deletions that were left half done, first those that happened while this gateway was down."""
         while True:
             try:
+                if not self.swept.is_set():
+                    async for raw in self._parts.control_log.read(subjects.control_fence(TOMBSTONE_KIND)):
+                        self.tombstones.apply([raw])
                 await self.deletion.carry_out_all()
+                self.swept.set()
             except LogError as error:
                 _log.warning("deletions are not finished: %s", error)
             await asyncio.sleep(SWEEP_INTERVAL_S)

@@ -268,7 +268,7 @@ def _timestamp(name: str, text: str) -> Timestamp:
 def _deeper_than(node: object, levels: int) -> bool:
     """Tell whether containers are nested deeper than this, without recursion of our own."""
     layer: list[object] = [node]
-    for _ in range(levels + 1):
+    for _ in range(levels):
         following: list[object] = []
         for item in layer:
             if isinstance(item, dict):

@@ -13,7 +13,7 @@ GIB = 1024 * MIB
 
 
 class HandsSettings(BaseSettings):
-    """How the hands work. Times are in seconds; ``_max`` is a limit that holds for each session unless it says otherwise."""
+    """How the hands work. Times are in seconds; limits (``_max``) hold for each session unless they say otherwise."""
 
     model_config = SettingsConfigDict(env_prefix="EFFERENT_HANDS_", frozen=True, populate_by_name=True)
 

@@ -23,9 +23,10 @@ NOT_FOUND: Final = 10037
 CONSUMER_NOT_FOUND: Final = 10014
 STREAM_NAME_IN_USE: Final = 10058
 
-_PASSING_CODES: Final = frozenset({500, 503, 408})
-_PASSING_ERRORS: Final = frozenset({10005, 10008, 10009, 10059, 10118})
-"""No suitable peers, temporarily unavailable, no quorum, stream not found (being made), stream offline."""
+_PASSING_CODES: Final = frozenset({503, 408})
+_PASSING_ERRORS: Final = frozenset({10004, 10005, 10006, 10007, 10008, 10009, 10041, 10059, 10118, 10119})
+"""A cluster without enough peers, not active, not assigned, not available, no leader, no quorum; a stream that is just
+being made; a stream or consumer that is offline."""
 
 _log = logging.getLogger(__name__)
 

@@ -61,6 +61,13 @@ class Subscription:
         with contextlib.suppress(NatsError):
             await self._inner.unsubscribe()
 
+    async def drain(self, connection: "Connection", timeout_s: float) -> None:
+        """Deliver what is on its way, then nothing more."""
+        with contextlib.suppress(NatsError, RequestFailed):
+            await connection._client._send_unsubscribe(self._inner._id)
+            await connection.flush(timeout_s)
+        await self.end()
+
 
 class _Sink:
     """Stands where the library expects the future of a single answer, and passes on every message instead.
@@ -80,6 +87,18 @@ class _Sink:
             self._deliver(Message(message.subject, message.reply, message.data, message.headers or _NO_HEADERS))
         except Exception as error:  # an error here would end the read loop of the whole connection
             _log.error("a subscriber failed", exc_info=error, extra={"subject": message.subject})
+
+
+class _LeanClient(Client):  # type: ignore[misc]  # the library has no types
+    """The library's client with a header parser that is four times as fast: headers are half the cost of a replay."""
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        try:  # as the server and we write them
+            return dict([line.split(": ", 1) for line in raw.decode().split("\r\n") if line])
+        except ValueError:
+            lines = (line.partition(":") for line in raw.decode("utf-8", "replace").split("\r\n"))
+            return {name.strip(): value.strip() for name, colon, value in lines if colon}
 
 
 class _Answers:
@@ -169,20 +188,24 @@ class Connection:
         return inbox
 
     async def flush(self, timeout_s: float) -> None:
-        """Return when the server has seen everything sent so far. Raises RequestFailed."""
-        try:
-            await self._client.flush(timeout_s)
-        except NatsError as error:
-            raise RequestFailed(f"the server did not answer: {error}") from error
+        """Return when the server has seen everything sent so far, and we everything that it had sent by then.
+
+        A message to ourselves: the library's own ping can overtake what waits for the socket. Raises RequestFailed.
+        """
+        await self._ask(None, b"", None, timeout_s, many=False)
 
     async def close(self) -> None:
         """Send what is still waiting, then end the connection."""
+        if not self.is_connected:
+            self._client._pending.clear()  # the library would write it to a socket that is gone
+            self._client._pending_data_size = 0
         await self._client.close()
         self._fail_waiting("the connection was closed")
 
     async def _ask(
-        self, subject: str, payload: bytes, headers: Mapping[str, str] | None, timeout_s: float, *, many: bool
+        self, subject: str | None, payload: bytes, headers: Mapping[str, str] | None, timeout_s: float, *, many: bool
     ) -> list[Message]:
+        """Send and wait for the answers; without a subject the message itself is the answer."""
         if not self._connected.is_set():
             raise RequestFailed("not connected")
         self._requests += 1
@@ -190,7 +213,8 @@ class Connection:
         answers = _Answers(asyncio.get_running_loop().create_future(), many=many)
         self._waiting[token] = answers
         try:
-            await self._client.publish(subject, payload, reply=f"{self._inbox}.{token}", headers=headers)
+            inbox = f"{self._inbox}.{token}"
+            await self._client.publish(subject or inbox, payload, reply=inbox if subject else "", headers=headers)
             async with asyncio.timeout(timeout_s):
                 return await answers.future
         except TimeoutError as error:
@@ -241,7 +265,7 @@ async def connect(
 
     A refused token is raised at once.
     """
-    client = Client()
+    client = _LeanClient()
     connection = Connection(client, name)
     refused: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 

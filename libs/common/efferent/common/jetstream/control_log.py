@@ -1,7 +1,7 @@
 """The log of the control plane on JetStream: raw payloads under subjects, fenced like sessions."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from efferent.common.jetstream import api, subjects
 from efferent.common.jetstream.appending import Append, Appender
@@ -34,7 +34,7 @@ class JetStreamControlLog:
         newest = await self._reader.last(subject)
         return newest.raw if newest is not None else None
 
-    async def read(self, pattern: str, *, after: int = 0) -> AsyncIterator[RawRecord]:
+    async def read(self, pattern: str, *, after: int = 0) -> AsyncGenerator[RawRecord]:
         """All records whose subject matches, in order, up to now. Raises LogUnavailable."""
         async for page in self._reader.pages(pattern, after=after, reach=None):
             for raw in page:

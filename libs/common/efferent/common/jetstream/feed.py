@@ -8,7 +8,7 @@ regularly. The buffer is bounded: a reader that falls behind reads the log inste
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final, Protocol
 
 from efferent.common.domain.ids import SessionId
@@ -55,7 +55,7 @@ class JetStreamFeed:
         self._buffer_records_max = buffer_records_max
         self._continues: _Continues = _next_in_stream
 
-    def follow(self, *, after: int) -> AsyncIterator[Sequence[RawRecord]]:
+    def follow(self, *, after: int) -> AsyncGenerator[Sequence[RawRecord]]:
         """Yield batches of records with a sequence greater than ``after``, for ever; never raises LogUnavailable."""
         follower = _Follower(
             self._connection, self._reader, self._pattern, self._continues, _Buffer(self._buffer_records_max)
@@ -139,7 +139,7 @@ class _Follower:
         self._continues = continues
         self._buffer = buffer
 
-    async def follow(self, after: int, check_interval_s: float) -> AsyncIterator[Sequence[RawRecord]]:
+    async def follow(self, after: int, check_interval_s: float) -> AsyncGenerator[Sequence[RawRecord]]:
         subscription = await self._connection.subscribe(subjects.live(self._pattern), self._buffer.deliver)
         stop_listening = self._connection.on_change(self._buffer.connection_changed)
         position = after
@@ -176,7 +176,7 @@ class _Follower:
             position = record.sequence
         return fresh
 
-    async def _missing(self, position: int) -> AsyncIterator[list[RawRecord]]:
+    async def _missing(self, position: int) -> AsyncGenerator[list[RawRecord]]:
         """Read up to the log's end; tries again for ever while the log does not answer."""
         deadline = api.Deadline.never()
         while True:

@@ -8,7 +8,7 @@ consumer is declared again and new requests are sent.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ import orjson
 from efferent.common.domain.ids import SessionId
 from efferent.common.domain.record import StoredRecord
 from efferent.common.jetstream import api, subjects
-from efferent.common.jetstream.connection import Connection, Message, RequestFailed
+from efferent.common.jetstream.connection import Connection, Message, RequestFailed, Subscription
 from efferent.common.jetstream.reading import EXPECTED_HEADER
 from efferent.common.jetstream.session_log import RecordPayloads
 from efferent.common.ports import BlobStore, LogUnavailable, LogUnreadable, RawRecord
@@ -30,6 +30,7 @@ PULL_EXPIRES_S: Final = 30.0
 HEARTBEAT_S: Final = 1.0
 HEARTBEATS_MISSED_MAX: Final = 3
 UNREADABLE_DELAY_S: Final = 30.0
+DRAIN_WITHIN_S: Final = 1.0
 
 _NS: Final = 1_000_000_000
 _SEQUENCE_TOKEN: Final = 5
@@ -117,7 +118,7 @@ class JetStreamInboundConsumer:
         except api.ApiError as error:
             raise LogUnavailable(str(error)) from error
 
-    async def deliveries(self) -> AsyncIterator[JetStreamDelivery]:
+    async def deliveries(self) -> AsyncGenerator[JetStreamDelivery]:
         """Inbound records as they come, until ``close``. One that cannot be read is reported and comes again later."""
         keeping = asyncio.create_task(self._keep_pulling(), name=f"pulls of consumer {self._spec.durable}")
         try:
@@ -135,7 +136,7 @@ class JetStreamInboundConsumer:
     async def close(self) -> None:
         """End ``deliveries``. What was handed out can still be acknowledged; what was not comes again at once."""
         self._closed = True
-        for message in self._pulls.end():
+        for message in await self._pulls.end():
             await self._connection.publish(message.reply, b"-NAK")
 
     async def _keep_pulling(self) -> None:
@@ -171,6 +172,8 @@ class _Pulls:
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.SESSIONS}.{durable}"
         self._batch = batch
         self._waiting: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._subscription: Subscription | None = None
+        self._is_ending = False
         self._standing = 0
         """Records that the requests sent so far may still bring."""
         self._changed = asyncio.Event()
@@ -184,8 +187,11 @@ class _Pulls:
             self._changed.set()
         return message
 
-    def end(self) -> list[Message]:
-        """End the reader; returns what it has not taken."""
+    async def end(self) -> list[Message]:
+        """End the reader; returns what it has not taken, with what was on its way."""
+        self._is_ending = True
+        if self._subscription is not None:
+            await self._subscription.drain(self._connection, DRAIN_WITHIN_S)
         left = []
         with contextlib.suppress(asyncio.QueueEmpty):
             while True:
@@ -204,7 +210,7 @@ class _Pulls:
         self._failed = None
         self._heard_s = _now_s()
         inbox = self._connection.new_inbox()
-        subscription = await self._connection.subscribe(inbox, self._deliver)
+        self._subscription = await self._connection.subscribe(inbox, self._deliver)
         stop_listening = self._connection.on_change(self._connection_changed)
         try:
             while self._failed is None:
@@ -219,14 +225,14 @@ class _Pulls:
             raise RequestFailed(self._failed)
         finally:
             stop_listening()
-            await subscription.end()
+            await self._subscription.end()
 
     def _room(self) -> int:
         return self._batch - self._standing - self._waiting.qsize()
 
     def _is_due(self) -> bool:
         """Whether half of the batch is used up: one request per half batch, not one per record."""
-        return self._room() * 2 >= self._batch
+        return not self._is_ending and self._room() * 2 >= self._batch
 
     async def _ask(self, inbox: str) -> None:
         room = self._room()

@@ -6,7 +6,7 @@ reach; where a page ends before it, the stream's leader is asked what comes next
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -63,31 +63,34 @@ class StreamReader:
         """The first record after this sequence that matches, from the leader. Raises LogUnavailable."""
         return await self._from_leader({"seq": after + 1, "next_by_subj": pattern})
 
-    async def pages(self, pattern: str, *, after: int, reach: int | None) -> AsyncIterator[list[RawRecord]]:
+    async def pages(self, pattern: str, *, after: int, reach: int | None) -> AsyncGenerator[list[RawRecord]]:
         """Records that match, in order, in pages, until ``reach`` (None: the newest that matches now) is passed.
 
         Raises LogUnavailable when the log does not answer or does not get as far as ``reach``.
         """
         position = after
-        page: _Page | None = None
-        if reach is None:
-            end, page = await asyncio.gather(self.last_sequence(pattern), self._page(pattern, position))
-        else:
-            end = reach
-        while True:
-            page = page or await self._page(pattern, position)
-            if page.records:
-                position = page.records[-1].sequence
-                yield page.records
-            if not page.has_more:
+        coming = self._start_page(pattern, position)
+        try:
+            end = await self.last_sequence(pattern) if reach is None else reach
+            while True:
+                page = await coming
+                if page.records:
+                    position = page.records[-1].sequence
+                    if page.has_more:  # the server works on the next page while the caller works on this one
+                        coming = self._start_page(pattern, position)
+                    yield page.records
+                if page.has_more:
+                    continue
                 if position >= end:
                     return
                 following = await self._following(pattern, position, end)
                 if following is None:
                     return
                 position = following.sequence
+                coming = self._start_page(pattern, position)
                 yield [following]
-            page = None
+        finally:
+            coming.cancel()
 
     async def _following(self, pattern: str, position: int, reach: int) -> RawRecord | None:
         """What comes after ``position`` for the leader; None when everything up to ``reach`` is gone (purged)."""
@@ -118,6 +121,11 @@ class StreamReader:
             raise LogUnavailable(str(error)) from error
         return _leader_record(answer["message"])
 
+    def _start_page(self, pattern: str, after: int) -> "asyncio.Task[_Page]":
+        task = asyncio.create_task(self._page(pattern, after))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to ask
+        return task
+
     async def _page(self, pattern: str, after: int) -> _Page:
         question = {
             "seq": after + 1,
@@ -144,7 +152,7 @@ class StreamReader:
         records = [raw_record(message) for message in messages]
         if _has_hole(messages, end):
             raise RequestFailed("an answer got lost on its way")
-        return _Page(records, has_more=int(end.headers.get("Nats-Num-Pending", 0)) > 0)
+        return _Page(records, has_more=bool(records) and int(end.headers.get("Nats-Num-Pending", 0)) > 0)
 
 
 def raw_record(message: Message) -> RawRecord:

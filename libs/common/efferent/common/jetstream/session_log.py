@@ -1,6 +1,6 @@
 """The session log on JetStream: records in, records out, large ones by claim check."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from efferent.common import codec
 from efferent.common.domain.ids import SessionId
@@ -79,7 +79,7 @@ class JetStreamSessionLog:
 
     async def read(
         self, session_id: SessionId, *, after: int = 0, reach: int | None = None
-    ) -> AsyncIterator[StoredRecord]:
+    ) -> AsyncGenerator[StoredRecord]:
         """The session's records in order; see the port. Raises LogUnavailable, LogUnreadable."""
         pattern = subjects.session_fence(session_id)
         async for page in self._reader.pages(pattern, after=after, reach=reach):

@@ -37,7 +37,8 @@ class Service(Protocol):
 def run(name: str, build: Callable[[], Service], *, drain_budget_s: float = DRAIN_BUDGET_S) -> int:
     """Run a service in the foreground until SIGTERM, SIGINT or SIGHUP. Returns the exit code of the process.
 
-    ``build`` is called inside the event loop. Closing may take half as long again as draining. 0: told to stop and stopped. 1: the start failed, or the supervisor died.
+    ``build`` is called inside the event loop. Closing may take half as long again as draining. The exit code is 0 for a
+    service that was told to stop and stopped, 1 when the start failed or the supervisor died.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(name, build, drain_budget_s))

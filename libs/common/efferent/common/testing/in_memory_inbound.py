@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
 from efferent.common.domain.ids import SessionId
@@ -93,7 +93,7 @@ class InMemoryInboundConsumer:
         self._unreadable_delay_s = unreadable_delay_s
         self._closed = False
 
-    async def deliveries(self) -> AsyncIterator[InMemoryDelivery]:
+    async def deliveries(self) -> AsyncGenerator[InMemoryDelivery]:
         """Inbound records as they come, until ``close``."""
         appended = self._durable.stream.watch()
         self._durable.changed = appended

@@ -1,7 +1,7 @@
 """In-memory twins of both logs, the feed and the blob store. They pass the same contract suite as the real ones."""
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from efferent.common import codec
 from efferent.common.domain.ids import SessionId
@@ -53,7 +53,7 @@ class InMemorySessionLog:
 
     async def read(
         self, session_id: SessionId, *, after: int = 0, reach: int | None = None
-    ) -> AsyncIterator[StoredRecord]:
+    ) -> AsyncGenerator[StoredRecord]:
         """The session's records in order. Raises LogUnavailable for a sequence that the log has not reached."""
         if reach is not None and reach > self._stream.end:
             raise LogUnavailable(f"the log has not reached {reach}")
@@ -98,7 +98,7 @@ class InMemoryControlLog:
         newest = self._stream.last(subject)
         return newest.raw if newest is not None else None
 
-    async def read(self, pattern: str, *, after: int = 0) -> AsyncIterator[RawRecord]:
+    async def read(self, pattern: str, *, after: int = 0) -> AsyncGenerator[RawRecord]:
         """All records whose subject matches, in order, up to now."""
         for kept in self._stream.matching(pattern, after=after):
             yield kept.raw
@@ -116,7 +116,7 @@ class InMemoryFeed:
         self._stream = stream
         self._pattern = pattern
 
-    async def follow(self, *, after: int) -> AsyncIterator[Sequence[RawRecord]]:
+    async def follow(self, *, after: int) -> AsyncGenerator[Sequence[RawRecord]]:
         """Yield batches, first the history, then live, for ever."""
         changed = self._stream.watch()
         position = after

@@ -45,7 +45,7 @@ class AnthropicModel:
     """The ``Model`` port for every provider that speaks the Messages API."""
 
     def __init__(self, provider: Provider, environ: Mapping[str, str], traits_of: Callable[[str], ModelTraits]) -> None:
-        """``environ`` is read for the key and for proxies; ``traits_of`` tells what is known about a model id."""
+        """``environ`` is where the key is found; ``traits_of`` tells what is known about a model id."""
         self._provider = provider
         self._traits_of = traits_of
         self._url = f"{provider.base_url or ANTHROPIC_URL}/v1/messages"

@@ -112,6 +112,8 @@ class LitellmModel:
         }
         if request.tools:
             arguments["tools"] = chat_tools(request.tools)
+            # litellm would look for MCP servers of its own among them, with a package that is not installed.
+            arguments["_skip_mcp_handler"] = True
         if self._provider.max_output_tokens is not None:
             arguments["max_tokens"] = self._provider.max_output_tokens
         if traits.thinking != "none":

@@ -78,6 +78,8 @@ class ChatReplyReader:
             parts.append(Thought(self._model_id, "".join(self._thought), self._signature, None))
         if self._text:
             parts.append(TextBlock(text="".join(self._text)))
+        if not parts and not self._calls and not self._usage.output_tokens and self._finish_reason == "stop":
+            raise StreamNonsense("it is empty")  # litellm makes up a reason where the server gave none
         cut_off = self._finish_reason in ("length", "content_filter")
         calls = [self._calls[index] for index in sorted(self._calls)]
         for call in calls:

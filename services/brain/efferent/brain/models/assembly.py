@@ -1,6 +1,7 @@
 """Makes the brain's models from the configuration: part of the composition root, used by ``app.py`` alone."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 
 from efferent.brain.adapters.anthropic_model import AnthropicModel
 from efferent.brain.adapters.litellm_model import Litellm, LitellmModel
@@ -10,8 +11,16 @@ from efferent.common.model_config import ModelConfigs
 from efferent.common.model_provider import Provider
 
 
-def build_models(configs: ModelConfigs, environ: Mapping[str, str]) -> RoutedModels:
-    """One adapter per provider. Nothing is imported, opened or asked before ``start`` and the first request."""
+def build_models(
+    configs: ModelConfigs,
+    environ: Mapping[str, str],
+    *,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> RoutedModels:
+    """One adapter per provider. Nothing is imported, opened or asked before ``start`` and the first request.
+
+    ``environ`` is where keys are found; ``sleep`` waits that many seconds between silent tries.
+    """
     litellm = Litellm()
 
     def adapter(provider: Provider) -> ProviderModel:
@@ -28,4 +37,5 @@ def build_models(configs: ModelConfigs, environ: Mapping[str, str]) -> RoutedMod
         {provider.name: adapter(provider) for provider in configs.providers},
         preparations=[litellm.load] if configs.imports_litellm else [],
         closings=[litellm.close],
+        sleep=sleep,
     )

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from efferent.common.jetstream import subjects
 from efferent.common.ports import Feed, LogError, RawRecord
 from efferent.common.runtime.metrics import Metrics
 from efferent.gateway.control.projection import ControlProjection
@@ -52,7 +53,8 @@ class ControlFollower:
                     records = list(batch)
                     for listener in self._listeners:
                         listener.apply(records)
-                    await self._projection.apply(records)
+                    if unreadable := await self._projection.apply(records):
+                        self._metrics.records_unreadable.add(subjects.CONTROL, amount=unreadable)
                     self._metrics.control_applied.value = self._projection.progress.applied
             except (LogError, sqlite3.Error) as error:
                 _log.warning("the control feed stopped", exc_info=error)

@@ -65,19 +65,23 @@ class ControlProjection:
         self._write_thread.shutdown(wait=False)
         self._read_thread.shutdown(wait=False)
 
-    async def apply(self, records: Sequence[RawRecord]) -> None:
-        """Take in the next records of ``CONTROL``. Raises sqlite3.Error; ``progress`` then says where to go on."""
+    async def apply(self, records: Sequence[RawRecord]) -> int:
+        """Take in the next records of ``CONTROL``; returns how many of them could not be read.
+
+        Raises sqlite3.Error; ``progress`` then says where to go on.
+        """
         records = [raw for raw in records if raw.sequence > self.progress.applied]
         if not records:
-            return
+            return 0
         try:
-            await self._in_write_thread(partial(self._apply, records))
+            unreadable = await self._in_write_thread(partial(self._apply, records))
         except sqlite3.OperationalError:  # no space, no permission: the file itself is sound
             raise
         except sqlite3.DatabaseError:
             await self.begin_again()
             raise
         self.progress.advance(records[-1].sequence)
+        return unreadable
 
     async def catch_up(self) -> None:
         """Return when everything that is in the log by now has been applied. Raises Overloaded, LogUnavailable."""
@@ -140,7 +144,7 @@ class ControlProjection:
             raise RuntimeError("the projection is not open")
         return self._reader
 
-    def _apply(self, records: Sequence[RawRecord]) -> None:
+    def _apply(self, records: Sequence[RawRecord]) -> int:
         rows, unreadable = [], 0
         for raw in records:
             try:
@@ -162,6 +166,7 @@ class ControlProjection:
             sequence=records[-1].sequence,
             unreadable=self._unreadable,
         )
+        return unreadable
 
 
 def row_of(raw: RawRecord) -> Row | None:

@@ -1,5 +1,6 @@
 """``/v1/sessions``: create, list, retrieve, update, archive, delete."""
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -85,7 +86,9 @@ async def list_sessions(request: web.Request) -> web.Response:
     """A page of the workspace's sessions."""
     query = _list_query(request)
     services = sessions_of(request)
-    await services.reach_end()
+    # A deletion removes its own record from the log: only its tombstone tells a gateway that missed it.
+    await asyncio.gather(services.reach_end(), context_of(request).control.catch_up())
+    await services.projection.settle()
     if request.query.get("memory_store_id"):
         return json_page([], next_page=None, prev_page=None)  # no session has resources in this release
     found = list(await services.projection.sessions(query))

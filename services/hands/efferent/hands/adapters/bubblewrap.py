@@ -1,19 +1,21 @@
 """The isolated backend: every session in namespaces of its own, made by bubblewrap."""
 
+# ruff: noqa: S108  the folders for temporary files are the sandbox's own
+
 import os
 import shutil
 import sys
 from pathlib import Path
 from typing import Final
 
-from efferent.hands.adapters.control_groups import Controllers
+from efferent.hands.adapters.control_groups import Controllers, Groups
 from efferent.hands.adapters.deletion import delete_isolated
 from efferent.hands.adapters.launched_sandbox import Launch, launch_sandbox
 from efferent.hands.adapters.launcher import Launcher
 from efferent.hands.adapters.limits import processes_argument, resource_limits
 from efferent.hands.adapters.remedies import explain, kernel_settings
 from efferent.hands.folder import READ_ONLY, WRITABLE, SessionFolder
-from efferent.hands.launcher.messages import INFO_FD, SECCOMP_FD, STAGE, StartSandbox
+from efferent.hands.launcher.messages import INFO_FD, SECCOMP_FD, STAGE, Spare, StartSandbox
 from efferent.hands.ports import Sandbox, SandboxFailed
 from efferent.hands.settings import HandsSettings
 from efferent.hands.shell_scripts import KEEPER, SHELL
@@ -47,7 +49,7 @@ _ENVIRONMENT: Final = {
     "LANG": "C.UTF-8",
     "TERM": "dumb",
     "PAGER": "cat",
-    "TMPDIR": "/tmp",  # noqa: S108  the sandbox's own
+    "TMPDIR": "/tmp",
 }
 
 
@@ -61,6 +63,8 @@ class BubblewrapBackend:
         self._launcher = launcher
         self._controllers = controllers
         self._etc = settings.folder / "etc"
+        self._next: Groups | None = None
+        """Groups that a spare process of the launcher waits in."""
 
     async def start(self, folder: SessionFolder) -> Sandbox:
         """Start a sandbox. Raises SandboxFailed."""
@@ -68,7 +72,9 @@ class BubblewrapBackend:
             raise SandboxFailed(explain("", {}))
         try:
             launch = self._launch(folder)
-            return await launch_sandbox(launch, folder, self._settings, self._launcher)
+            sandbox = await launch_sandbox(launch, folder, self._settings, self._launcher)
+            await self._have_spare(launch)
+            return sandbox
         except (SandboxFailed, OSError, TimeoutError) as error:
             raise SandboxFailed(explain(str(error) or "it took too long", kernel_settings())) from error
 
@@ -82,7 +88,7 @@ class BubblewrapBackend:
     def _launch(self, folder: SessionFolder) -> Launch:
         settings = self._settings
         self._prepare_etc()
-        groups = self._controllers.groups(settings.memory_bytes_max, settings.processes_max)
+        groups, self._next = self._next or self._fresh_groups(), None
         program, tree = _program()
         staged: tuple[tuple[str, str], ...] = ()
         if folder.uid is not None:
@@ -103,8 +109,19 @@ class BubblewrapBackend:
         )
         return Launch(start, groups, is_isolated=True, places=())
 
+    async def _have_spare(self, last: Launch) -> None:
+        """Have a process ready for the next sandbox, where that saves the time of joining groups."""
+        if self._next is None and last.start.groups:
+            self._next = self._fresh_groups()
+            spare = Spare(self._next.groups, last.start.limits, has_own_mounts=last.start.uid is not None)
+            await self._launcher.ask(spare, ())
+
+    def _fresh_groups(self) -> Groups:
+        return self._controllers.groups(self._settings.memory_bytes_max, self._settings.processes_max)
+
     def _prepare_etc(self) -> None:
-        self._etc.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._etc.mkdir(parents=True, exist_ok=True)
+        self._etc.chmod(0o755)  # whatever the umask: the sandbox's own user reads it
         for name, text in _OWN_FILES.items():
             path = self._etc / name
             if not path.exists():

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,21 +59,22 @@ class LaunchedSandbox:
         self._pid = pid
         self._pidfd: int | None = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
         self._shell = Shell(control, folder.part("run"), pid, settings.output_bytes_max)
+        self._is_broken = False
         self._is_killed = False
 
     @property
     def is_alive(self) -> bool:
         """Whether calls can still run in it."""
-        return not self._is_killed and self._control.is_open
+        return not self._is_killed and not self._is_broken and self._control.is_open
 
     async def run(self, command: str, timeout_s: float, on_output: Callable[[bytes], None]) -> CommandResult:
         """Run a command in the session's shell. Raises SandboxDied."""
-        with self._ended_by(SandboxDied):
+        with self._broken_by_failure():
             return await self._shell.run(command, timeout_s, on_output)
 
     async def restart_shell(self) -> None:
         """End the shell. Raises SandboxDied."""
-        with self._ended_by(SandboxDied):
+        with self._broken_by_failure():
             await self._shell.restart()
 
     async def file_tool(self, request: FileRequest) -> Reply:
@@ -141,18 +142,20 @@ class LaunchedSandbox:
                     await self._control.receive()
             return
         loop = asyncio.get_running_loop()
-        dead = loop.create_future()
-        loop.add_reader(self._pidfd, lambda: dead.done() or dead.set_result(None))
+        dead = asyncio.Event()
+        loop.add_reader(self._pidfd, dead.set)
         try:
-            await dead
+            await dead.wait()
         finally:
             loop.remove_reader(self._pidfd)
 
     @contextlib.contextmanager
-    def _ended_by(self, *errors: type[Exception]):  # type: ignore[no-untyped-def]
+    def _broken_by_failure(self) -> Iterator[None]:
+        """A sandbox whose shell does not answer any more is of no use: end it."""
         try:
             yield
-        except errors:
+        except SandboxDied:
+            self._is_broken = True
             self._signal()
             raise
 

@@ -1,4 +1,4 @@
-"""The backend without isolation: programs run as this service's own user, with a shell per session. Explicit choice only."""
+"""The backend without isolation: programs run as this service's own user, with a shell per session."""
 
 import os
 

@@ -19,7 +19,7 @@ class Shell:
     """Runs one command at a time. A shell is started when a command needs one."""
 
     def __init__(self, control: Control, run: Path, root_pid: int, output_bytes_max: int) -> None:
-        """``run``: the folder of commands and pipes. ``root_pid``: first process of the sandbox, as the host names it."""
+        """``run``: the folder of commands and pipes. ``root_pid``: the sandbox's first process on the host."""
         self._control = control
         self._run = run
         self._root_pid = root_pid

@@ -18,12 +18,15 @@ from efferent.hands.launcher.messages import (
     ControlGroup,
     Request,
     RunTool,
+    Spare,
     StartSandbox,
     decode,
 )
-from efferent.hands.launcher.start import start
+from efferent.hands.launcher.start import start, wait
 
 _SWEEP_EVERY_MS: Final = 1_000
+_LAST_SWEEPS_MAX: Final = 20
+SPARES_MAX: Final = 4
 
 
 class Launcher:
@@ -31,6 +34,8 @@ class Launcher:
 
     def __init__(self, hands: socket.socket) -> None:
         self._hands = hands
+        self._spares: dict[tuple[ControlGroup, ...], socket.socket] = {}
+        """Channels of the processes that wait for a sandbox with these groups."""
         self._groups: dict[int, tuple[ControlGroup, ...]] = {}
         self._emptied: list[str] = []
         """Folders of cgroups whose first process is gone; removed as soon as the kernel lets go of them."""
@@ -51,7 +56,7 @@ class Launcher:
                 os.read(woken, 4096)
             self._reap()
             if self._hands.fileno() in ready and not self._serve_one():
-                return
+                return self._close()
 
     def _serve_one(self) -> bool:
         """Take one request in; False when the hands are gone."""
@@ -60,11 +65,8 @@ class Launcher:
             return False
         try:
             request = decode(data)
-            pid = os.fork()
-            if pid == 0:
-                self._child(request, descriptors)
-            if isinstance(request, StartSandbox):
-                self._groups[pid] = request.groups
+            if not (isinstance(request, StartSandbox) and self._passed_to_spare(request, data, descriptors)):
+                self._fork(request, descriptors)
         except OSError as error:
             # No process for it: the hands see their end of the connection close, and say so to the caller.
             sys.stderr.write(f"launcher: fork: {error.strerror}\n")
@@ -73,17 +75,58 @@ class Launcher:
                 os.close(descriptor)
         return True
 
+    def _passed_to_spare(self, request: StartSandbox, data: bytes, descriptors: Sequence[int]) -> bool:
+        """Whether a process was waiting for this sandbox."""
+        if (channel := self._spares.pop(request.groups, None)) is None:
+            return False
+        with channel:
+            try:
+                socket.send_fds(channel, [data], descriptors)
+            except OSError:
+                return False  # it died
+        return True
+
+    def _fork(self, request: Request, descriptors: Sequence[int]) -> None:
+        if isinstance(request, Spare):
+            if len(self._spares) >= SPARES_MAX:
+                return
+            self._spares[request.groups], theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            descriptors = [theirs.detach()]
+        pid = os.fork()
+        if pid == 0:
+            self._child(request, descriptors)
+        if isinstance(request, Spare):
+            os.close(descriptors[0])
+        if not isinstance(request, RunTool):
+            self._groups[pid] = request.groups
+
     def _child(self, request: Request, descriptors: Sequence[int]) -> NoReturn:
         launcher_pid = os.getppid()
         signal.set_wakeup_fd(-1)
         self._hands.close()
+        for channel in self._spares.values():
+            channel.close()
         match request:
+            case Spare():
+                wait(request, socket.socket(fileno=descriptors[0]), launcher_pid)
             case StartSandbox():
                 control, errors, info = descriptors
                 start(request, control, errors, info, launcher_pid)
             case RunTool():
                 connection = socket.socket(fileno=descriptors[0])
                 serve(request, connection, descriptors[1] if len(descriptors) > 1 else None, launcher_pid)
+
+    def _close(self) -> None:
+        """The hands are gone: so are their sandboxes, and at last their groups."""
+        for channel in self._spares.values():
+            channel.close()
+        self._emptied += [group.folder for groups in self._groups.values() for group in groups]
+        self._groups.clear()
+        for _ in range(_LAST_SWEEPS_MAX):
+            self._reap()
+            if not self._emptied:
+                return
+            select.select([], [], [], 0.02)
 
     def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):

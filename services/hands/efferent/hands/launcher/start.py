@@ -4,12 +4,24 @@ import fcntl
 import os
 import resource
 import signal
+import socket
 import sys
 from typing import Final, NoReturn
 
 from efferent.hands.launcher import linux, seccomp
 from efferent.hands.launcher.keeper import keep
-from efferent.hands.launcher.messages import CONTROL_FD, INFO_FD, SECCOMP_FD, STAGE, ControlGroup, StartSandbox
+from efferent.hands.launcher.messages import (
+    CONTROL_FD,
+    DESCRIPTORS_MAX,
+    INFO_FD,
+    MESSAGE_BYTES_MAX,
+    SECCOMP_FD,
+    STAGE,
+    ControlGroup,
+    Spare,
+    StartSandbox,
+    decode,
+)
 
 _FIRST_FREE_FD: Final = 32
 _CLOSED_BELOW: Final = 1024
@@ -19,29 +31,59 @@ _RESET_SIGNALS: Final = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.
 def start(request: StartSandbox, control: int, errors: int, info: int, launcher_pid: int) -> NoReturn:
     """Become the sandbox's first process. Never returns; a failure is written to the pipe for errors."""
     try:
-        _confine(request)
-        for number in _RESET_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        if request.is_kept:
-            os.setsid()
-            keep(lambda: _execute(request, control, errors, info), info, launcher_pid)
-        linux.die_with_parent(launcher_pid)
-        _execute(request, control, errors, info)
+        _confine(request.groups, request.limits, has_own_mounts=request.uid is not None)
+        _become(request, control, errors, info, launcher_pid)
     except BaseException as error:
-        os.write(errors, f"{type(error).__name__}: {error}".encode()[:1000])
+        _report(error, errors)
     os._exit(127)
 
 
-def _confine(request: StartSandbox) -> None:
-    """Everything that needs the launcher's own rights, then those rights given up."""
-    for group in request.groups:
-        _join(group)
-    for name, value in request.limits:
-        _limit(getattr(resource, name), value)
-    os.umask(0o022)
+def wait(spare: Spare, channel: socket.socket, launcher_pid: int) -> NoReturn:
+    """Do what every sandbox needs, then wait for the one that is asked for. Never returns."""
+    try:
+        linux.die_with_parent(launcher_pid)
+        _confine(spare.groups, spare.limits, has_own_mounts=spare.has_own_mounts)
+        data, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_BYTES_MAX, DESCRIPTORS_MAX)
+    except BaseException:
+        os._exit(127)  # the launcher starts another process when it finds the channel closed
+    if not data:
+        os._exit(0)
+    control, errors, info = descriptors
+    try:
+        request = decode(data)
+        if isinstance(request, StartSandbox):
+            _become(request, control, errors, info, launcher_pid)
+    except BaseException as error:
+        _report(error, errors)
+    os._exit(127)
+
+
+def _become(request: StartSandbox, control: int, errors: int, info: int, launcher_pid: int) -> NoReturn:
     if request.uid is not None:
         _stage(request.staged)
         linux.become(request.uid)
+    for number in _RESET_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    if request.is_kept:
+        os.setsid()
+        keep(lambda: _execute(request, control, errors, info), info, launcher_pid)
+    linux.die_with_parent(launcher_pid)
+    _execute(request, control, errors, info)
+
+
+def _report(error: BaseException, errors: int) -> None:
+    os.write(errors, f"{type(error).__name__}: {error}".encode()[:1000])
+
+
+def _confine(groups: tuple[ControlGroup, ...], limits: tuple[tuple[str, int], ...], *, has_own_mounts: bool) -> None:
+    """What needs the launcher's own rights and is the same for every session."""
+    for group in groups:
+        _join(group)
+    for name, value in limits:
+        _limit(getattr(resource, name), value)
+    os.umask(0o022)
+    if has_own_mounts:
+        linux.own_mounts()
 
 
 def _join(group: ControlGroup) -> None:
@@ -67,7 +109,6 @@ def _limit(kind: int, value: int) -> None:
 
 
 def _stage(staged: tuple[tuple[str, str], ...]) -> None:
-    linux.own_mounts()
     # Before the stage covers what may lie below it, but after the copy: another namespace's mounts cannot be bound.
     sources = [(os.open(source, os.O_PATH | os.O_DIRECTORY), name) for source, name in staged]
     linux.mount_tmpfs(STAGE)

@@ -1,0 +1,205 @@
+"""The projection: rebuilt from the log whenever its file is worth nothing, never wrong after a restart."""
+
+import asyncio
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from efferent.common.domain.commands import DeleteSession
+from efferent.common.domain.events import AgentToolUse
+from efferent.common.domain.ids import EventId, SessionId
+from efferent.common.jetstream import subjects
+from efferent.gateway import session_projection
+from efferent.gateway.event_index import Changes, EventIndex, EventQuery, Folded, SessionQuery
+from efferent.gateway.public_events import Position, PublicEvent
+from efferent.gateway.session_projection import SessionStates
+from efferent.gateway.session_services import INDEX_FILE, SessionServices
+from efferent.gateway.state_blob import dump_state, load_state
+from services.gateway.tests.session_rig import WAIT_S, WORKSPACE, Rig, build, message, rig
+
+
+def file_of(made: Rig) -> Path:
+    return made.folder / "gateway" / INDEX_FILE
+
+
+async def restarted(made: Rig) -> SessionServices:
+    """The same services again, as after a restart of the process."""
+    await made.services.stop()
+    made.services = build(made.connection, made.folder).services
+    await made.services.start()
+    return made.services
+
+
+async def all_sessions(services: SessionServices) -> list[SessionId]:
+    await services.reach_end()
+    found = await services.projection.sessions(SessionQuery(WORKSPACE, "asc", 100, include_archived=True))
+    return [folded.state.session_id for folded in found]
+
+
+async def all_positions(made: Rig, session_id: SessionId) -> list[Position]:
+    last = await made.log.last_sequence(session_id)
+    await made.services.projection.reach(last)
+    return list(await made.services.projection.positions(EventQuery(session_id, None, "asc", 1000, until=last)))
+
+
+async def test_states_and_positions_survive_a_restart(tmp_path: Path) -> None:
+    async with rig(tmp_path) as made:
+        session_id = await made.create(message("one"))
+        brain = made.brain(session_id)
+        await brain.answer("first")
+        before = await all_positions(made, session_id)
+        services = await restarted(made)
+        assert await all_positions(made, session_id) == before
+        assert services.projection.applied == await services.feed.last_sequence()
+        await made.create_input(session_id, "two")
+        await brain.answer("second")
+        assert len(await all_positions(made, session_id)) == 2 * len(before)
+        assert (await services.store.load(session_id, WORKSPACE)).state == brain.state
+
+
+async def test_records_that_came_while_it_was_down_are_made_up_for(tmp_path: Path) -> None:
+    async with rig(tmp_path) as made:
+        session_id = await made.create(message("one"))
+        await made.services.reach_end()
+        await made.services.stop()
+        await made.brain(session_id).answer("meanwhile")
+        made.services = build(made.connection, made.folder).services
+        await made.services.start()
+        assert len(await all_positions(made, session_id)) == 9
+
+
+@pytest.mark.parametrize("damage", ["missing", "no database", "truncated", "other code", "other stream"])
+async def test_a_file_that_is_worth_nothing_is_rebuilt(tmp_path: Path, damage: str) -> None:
+    async with rig(tmp_path) as made:
+        sessions = [await made.create(message("one")) for _ in range(3)]
+        for session_id in sessions:
+            await made.brain(session_id).answer("first")
+        before = await all_positions(made, sessions[0])
+        await made.services.stop()
+        path = file_of(made)
+        match damage:
+            case "missing":
+                path.unlink()
+            case "no database":
+                path.write_bytes(b"nonsense" * 1000)
+            case "truncated":
+                path.write_bytes(path.read_bytes()[:50])
+            case "other code" | "other stream":
+                with sqlite3.connect(path) as connection:
+                    connection.execute("UPDATE meta SET value = value || 'x' WHERE key = 'version'")
+                    connection.execute("DELETE FROM sessions")
+                connection.close()
+        made.services = build(made.connection, made.folder).services
+        await made.services.start()
+        assert await all_sessions(made.services) == sessions
+        assert await all_positions(made, sessions[0]) == before
+
+
+async def test_a_deletion_that_a_crash_cut_short_is_finished_at_the_next_start(tmp_path: Path) -> None:
+    async with rig(tmp_path) as made:
+        kept, gone = await made.create(), await made.create()
+        await made.services.store.execute(gone, WORKSPACE, DeleteSession())
+        await made.services.reach_end()
+        assert await made.log.last_sequence(gone) > 0
+        services = await restarted(made)
+        async with asyncio.timeout(WAIT_S):
+            await services.swept.wait()
+        assert await made.log.last_sequence(gone) == 0
+        assert await made.control_log.last(subjects.control("session", gone)) is not None
+        await services.projection.settle()
+        assert await services.projection.deletions() == []
+        assert await all_sessions(services) == [kept]
+
+
+async def test_a_session_deleted_while_it_was_down_is_not_listed(tmp_path: Path) -> None:
+    async with rig(tmp_path) as made:
+        gone, kept = await made.create(), await made.create()
+        await made.services.reach_end()
+        other = build(made.connection, tmp_path / "other")
+        await made.services.stop()
+        await other.services.start()
+        await other.delete(gone)
+        await other.services.stop()
+        made.services = build(made.connection, made.folder).services
+        await made.services.start()
+        async with asyncio.timeout(WAIT_S):
+            await made.services.swept.wait()
+        await made.services.projection.settle()
+        assert await all_sessions(made.services) == [kept]
+
+
+async def test_a_straggling_record_does_not_bring_a_deleted_session_back(tmp_path: Path) -> None:
+    async with rig(tmp_path) as made:
+        session_id = await made.create()
+        await made.services.reach_end()
+        made.services.projection.remove([session_id])
+        await made.create_input(session_id, "straggler")
+        assert await all_sessions(made.services) == []
+
+
+async def test_every_phase_of_a_call_survives_the_file(tmp_path: Path) -> None:
+    async with rig(tmp_path) as made:
+        session_id = await made.create(message("one"))
+        brain = made.brain(session_id)
+        await brain.start_turn()
+        for permission in ("allow", "ask", "deny"):
+            await brain.append(
+                [
+                    lambda id, at, permission=permission: AgentToolUse(
+                        id=id, name="bash", input={"a": [1, None]}, evaluated_permission=permission, processed_at=at
+                    )
+                ]
+            )
+        state = await brain.look()
+        assert len(state.calls) == 3
+        assert load_state(dump_state(state)) == state
+
+
+def test_only_so_many_states_stay_in_memory_but_none_that_is_not_written() -> None:
+    states = SessionStates(states_max=2)
+    names = [SessionId(f"sesn_{index}") for index in range(5)]
+    for sequence, name in enumerate(names, start=1):
+        states.put(name, Folded(None, sequence))  # type: ignore[arg-type]  # only kept, never looked into
+        if name == names[0]:
+            states.will_write(name, sequence)
+    assert [name for name in names if states.get(name) is not None] == [names[0], *names[3:]]
+    states.wrote([(names[0], 1)])
+    states.put(names[1], Folded(None, 9))  # type: ignore[arg-type]
+    assert [name for name in names if states.get(name) is not None] == [names[1], names[4]]
+
+
+async def test_the_feed_waits_while_too_many_records_wait_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_projection, "RECORDS_WAITING_MAX", 1)
+    async with rig(tmp_path) as made:
+        sessions = [await made.create(message("one")) for _ in range(5)]
+        for session_id in sessions:
+            await made.brain(session_id).answer("first")
+        assert await all_sessions(made.services) == sessions
+
+
+def test_writing_the_same_again_changes_nothing(tmp_path: Path) -> None:
+    index = EventIndex.open(tmp_path / "x.sqlite", "stream")
+    session_id = SessionId("sesn_1")
+    event = PublicEvent(Position(5, 0), None, "user.message", EventId("sevt_1"), "2026", b"{}")
+    changes = Changes(applied=5, events=[(session_id, event)])
+    for _ in range(2):
+        index.write(changes)
+    assert index.positions(EventQuery(session_id, None, "asc", 10, until=9)) == [Position(5, 0)]
+    assert index.applied() == 5
+    index.close()
+
+
+async def test_a_write_that_the_disk_refuses_is_only_delayed(tmp_path: Path) -> None:
+    async with rig(tmp_path) as made:
+        await made.create()
+        await made.services.reach_end()
+        with contextlib.closing(sqlite3.connect(file_of(made), isolation_level=None)) as blocker:
+            blocker.execute("BEGIN IMMEDIATE")
+            session_id = await made.create()
+            assert (await made.services.store.load(session_id, WORKSPACE)).state.session_id == session_id
+            blocker.execute("ROLLBACK")
+        assert session_id in await all_sessions(made.services)
