@@ -50,6 +50,11 @@ class EfferentServer:
 
     def start(self) -> None:
         """Start it and wait until a turn can run."""
+        self.launch()
+        self.wait_ready()
+
+    def launch(self) -> None:
+        """Start it and do not wait."""
         environ = {
             **os.environ,
             "EFFERENT_DATA_DIR": str(self.data_dir),
@@ -61,7 +66,6 @@ class EfferentServer:
         }
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(self.command, env=environ, stdout=log, stderr=log)
-        self.wait_ready()
 
     def wait_ready(self) -> None:
         """Wait until ``/readyz`` says that a turn can run."""

@@ -138,7 +138,7 @@ def test_key_in_the_file_is_refused_and_not_repeated(tmp_path: Path) -> None:
         ("max_retries: 2", "max_retries: two", ":8: providers[0].max_retries: "),
         ("max_retries: 2", "max_retries: 99", ":8: providers[0].max_retries: "),
         ("kind: litellm", "kind: openai", ":3: providers[0].kind: "),
-        ("name: house", "nome: house", ":2: providers[0].name: Field required"),
+        ("name: house", "label: house", ":2: providers[0].name: Field required"),
         ('models: ["house/*", "claude-haiku-*"]', "models: house/*", ":4: providers[0].models: "),
         ('"openai/{name}"', '"openai/gpt"', ":7: providers[0].send_as: "),
         ("{input: 0.5, output: 2}", "{input: 0.5, out: 2}", "providers[0].prices.out: unknown key; allowed here: cac"),

@@ -25,6 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*ReadOnly.*:UserWarning"),
     pytest.mark.xdist_group("litellm"),
+    pytest.mark.timeout(240),  # the import takes 5 s by itself, and much longer on a busy machine
 ]
 
 

@@ -1,5 +1,6 @@
 """A whole gateway over HTTP on a random port, and requests to it: with the official client and without."""
 
+import io
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -85,7 +86,8 @@ class Served:
         usual = {"x-api-key": self.key, "anthropic-version": VERSION, "anthropic-beta": BETA}
         sent = {name: value for name, value in (usual | dict(headers or {})).items() if value is not None}
         data = body if isinstance(body, bytes) or body is None else orjson.dumps(body)
-        async with self.http.request(method, self.url + path, data=data, headers=sent) as response:
+        payload = io.BytesIO(data) if data is not None else None
+        async with self.http.request(method, self.url + path, data=payload, headers=sent) as response:
             raw = await response.read()
             is_json = response.content_type == "application/json"
             return Answer(response.status, response.headers.copy(), orjson.loads(raw) if is_json else raw)

@@ -8,7 +8,7 @@ import pytest
 
 from efferent.common.jetstream.connection import connect
 from efferent.common.runtime import nats_server
-from efferent.gateway.session_projection import ProjectionBehind
+from efferent.gateway.errors import Overloaded
 from services.gateway.tests.session_api import Api, api, message, served
 from services.gateway.tests.session_rig import WAIT_S
 
@@ -169,7 +169,7 @@ async def test_a_write_through_one_gateway_is_seen_through_another(tmp_path: Pat
 async def test_a_list_that_cannot_be_current_answers_overloaded(tmp_path: Path) -> None:
     async with api(tmp_path) as made:
         await made.session()
-        with pytest.raises(ProjectionBehind):
+        with pytest.raises(Overloaded):
             await made.services.projection.reach(1 << 40, deadline_s=0.01)
         for task in made.services._tasks:
             task.cancel()

@@ -12,6 +12,7 @@ from efferent.common.domain.events import AgentToolUse
 from efferent.common.domain.ids import EventId, SessionId
 from efferent.common.jetstream import subjects
 from efferent.gateway import session_projection
+from efferent.gateway.errors import Overloaded
 from efferent.gateway.event_index import Changes, EventIndex, EventQuery, Folded, SessionQuery
 from efferent.gateway.public_events import Position, PublicEvent
 from efferent.gateway.session_projection import SessionStates
@@ -52,7 +53,7 @@ async def test_states_and_positions_survive_a_restart(tmp_path: Path) -> None:
         before = await all_positions(made, session_id)
         services = await restarted(made)
         assert await all_positions(made, session_id) == before
-        assert services.projection.applied == await services.feed.last_sequence()
+        assert services.projection.progress.applied == await services.feed.last_sequence()
         await made.create_input(session_id, "two")
         await brain.answer("second")
         assert len(await all_positions(made, session_id)) == 2 * len(before)
@@ -203,3 +204,44 @@ async def test_a_write_that_the_disk_refuses_is_only_delayed(tmp_path: Path) -> 
             assert (await made.services.store.load(session_id, WORKSPACE)).state.session_id == session_id
             blocker.execute("ROLLBACK")
         assert session_id in await all_sessions(made.services)
+
+
+async def test_a_write_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_projection, "_RETRY_S", 0.01)
+    async with rig(tmp_path) as made:
+        await made.create()
+        await made.services.reach_end()
+        index = made.services.projection._writing_index
+        assert index is not None
+        index._connection.execute("PRAGMA query_only = ON")
+        session_id = await made.create()
+        with pytest.raises(Overloaded):
+            await made.services.projection.reach(await made.services.feed.last_sequence(), deadline_s=0.05)
+        index._connection.execute("PRAGMA query_only = OFF")
+        assert session_id in await all_sessions(made.services)
+
+
+async def test_a_file_damaged_while_it_is_used_is_rebuilt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with rig(tmp_path) as made:
+        sessions = [await made.create(message("one")) for _ in range(3)]
+        await made.services.reach_end()
+        index = made.services.projection._writing_index
+        assert index is not None
+        index._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with file_of(made).open("r+b") as file:
+            file.seek(0)
+            file.write(b"\xff" * 65_536)
+        sessions.append(await made.create())
+        assert await eventually_all_sessions(made.services, len(sessions)) == sessions
+        assert "is damaged and is built again" in caplog.text
+
+
+async def eventually_all_sessions(services: SessionServices, count: int) -> list[SessionId]:
+    """The sessions, as soon as lists work again."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            with contextlib.suppress(Overloaded):
+                found = await all_sessions(services)
+                if len(found) == count:
+                    return found
+            await asyncio.sleep(0.01)

@@ -29,6 +29,17 @@ async def test_stale_append_conflicts_and_names_the_newest(world: LogWorld, sour
     assert conflict.value.last == two
 
 
+async def test_fence_that_nobody_has_reached_conflicts_at_once(world: LogWorld, source: IdSource) -> None:
+    """So that a writer can ask whether the log takes appends, without appending."""
+    subject = f"control.probe.{source.seed()}"
+    one = await world.control.append(subject, b"one", expected=0)
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(LogConflict) as conflict:
+        await world.control.append(subject, b"two", expected=2**53)
+    assert conflict.value.last == one
+    assert asyncio.get_running_loop().time() - started < 1
+
+
 async def test_same_bytes_on_the_same_state_are_the_same_append(world: LogWorld, source: IdSource) -> None:
     subject = f"control.agent.{source.seed()}"
     one = await world.control.append(subject, b"one", expected=0)

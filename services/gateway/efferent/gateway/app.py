@@ -22,7 +22,7 @@ from efferent.common.ports import Clock, IdSource
 from efferent.common.runtime.clock import RandomSeeds, SystemClock
 from efferent.common.runtime.metrics import Metrics
 from efferent.gateway import middleware, readiness_checks
-from efferent.gateway.adapters.hands_check import HandsCheck
+from efferent.gateway.adapters.hands import GatewayHands
 from efferent.gateway.auth import KeyRing
 from efferent.gateway.context import CONTEXT, GatewayContext, Readiness
 from efferent.gateway.control.aggregates import Aggregates
@@ -31,6 +31,7 @@ from efferent.gateway.control.projection import ControlProjection
 from efferent.gateway.http_server import HttpServer
 from efferent.gateway.log_health import LogHealth, WatchedControlLog, WatchedSessionLog
 from efferent.gateway.routes import agents, environments, events, health, models, sessions, threads
+from efferent.gateway.session_deletion import Sandboxes
 from efferent.gateway.session_services import SESSIONS, SessionParts, SessionServices
 from efferent.gateway.settings import GatewaySettings
 
@@ -79,7 +80,7 @@ class Gateway:
         self._follower: ControlFollower | None = None
         self._presence: PresenceBoard | None = None
         self._sessions: SessionServices | None = None
-        self._hands: HandsCheck | None = None
+        self._hands: GatewayHands | None = None
         self._http: HttpServer | None = None
 
     @property
@@ -97,8 +98,10 @@ class Gateway:
         )
         await streams.declare(connection, replicas=settings.replicas)
         context = await self._make_context(connection)
+        if settings.hands_address is not None:
+            self._hands = GatewayHands(settings.hands_address, self._clock)
         keys = KeyRing(context.control_log)
-        session_services = self._sessions = _session_services(context)
+        session_services = self._sessions = _session_services(context, self._hands)
         self._follower = ControlFollower(
             JetStreamFeed(connection, subjects.CONTROL),
             context.control,
@@ -173,8 +176,7 @@ class Gateway:
         readiness.add("control", readiness_checks.control_caught_up(context.control, context.control_log))
         readiness.add("sessions", session_services.check)
         readiness.add("brain", readiness_checks.brain_present(self._presence))
-        if self._settings.hands_address is not None:
-            self._hands = HandsCheck(self._settings.hands_address, self._clock)
+        if self._hands is not None:
             readiness.add("hands", self._hands.check)
 
     def _application(
@@ -198,7 +200,7 @@ class Gateway:
         return from_seed("req_", self._ids.seed())
 
 
-def _session_services(context: GatewayContext) -> SessionServices:
+def _session_services(context: GatewayContext, sandboxes: Sandboxes | None) -> SessionServices:
     return SessionServices(
         SessionParts(
             log=context.session_log,
@@ -209,6 +211,7 @@ def _session_services(context: GatewayContext) -> SessionServices:
             clock=context.clock,
             ids=context.ids,
             index_dir=context.settings.projection_dir,
+            sandboxes=sandboxes,
         )
     )
 

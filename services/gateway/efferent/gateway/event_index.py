@@ -171,8 +171,7 @@ class EventIndex:
         """Open the file; make it anew when it is missing, damaged, of another stream, or written by other code."""
         with contextlib.suppress(sqlite3.DatabaseError, _Foreign):
             return cls._existing(path, stream)
-        for suffix in _SUFFIXES:
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        delete_file(path)
         connection = _connect(path)
         connection.executescript(_TABLES)
         connection.execute("INSERT INTO meta VALUES ('version', ?)", (_version(stream),))
@@ -237,7 +236,7 @@ class EventIndex:
                 "SELECT state, sequence FROM sessions WHERE id = ?", (session_id,)
             ).fetchone()
             if row is not None:
-                found[session_id] = Folded(load_state(row[0]), row[1])
+                found[session_id] = _folded(*row)
         return found
 
     def positions(self, query: EventQuery) -> Sequence[Position]:
@@ -285,7 +284,7 @@ class EventIndex:
             f" ORDER BY created_at {direction}, id {direction} LIMIT ?",
             (*values, query.limit),
         )
-        page = [Folded(load_state(state), sequence) for state, sequence in rows]
+        page = [_folded(*row) for row in rows]
         return page[::-1] if query.backwards else page
 
     def deletions(self) -> Sequence[Deletion]:
@@ -296,6 +295,17 @@ class EventIndex:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def delete_file(path: Path) -> None:
+    """Delete the file and what SQLite keeps beside it. Nobody may have it open."""
+    for suffix in _SUFFIXES:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the error says that the file is worth nothing, and not that it cannot be used right now."""
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
 
 
 class _Foreign(Exception):
@@ -317,6 +327,13 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _folded(state: bytes, sequence: int) -> Folded:
+    try:
+        return Folded(load_state(state), sequence)
+    except ValueError as error:
+        raise sqlite3.DatabaseError("a state in the file is not readable") from error
 
 
 def _row(folded: Folded) -> tuple[object, ...]:

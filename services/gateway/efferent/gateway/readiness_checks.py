@@ -1,11 +1,17 @@
 """The checks of ``/readyz`` that are not some component's own."""
 
+from typing import Final
+
 from efferent.common.jetstream.connection import Connection
 from efferent.common.jetstream.live import PresenceBoard
 from efferent.common.ports import ControlLog, LogUnavailable
 from efferent.gateway.context import ReadinessCheck
 from efferent.gateway.control.projection import ControlProjection
+from efferent.gateway.errors import Overloaded
 from efferent.gateway.log_health import LogHealth
+
+CHECK_WAIT_S: Final = 1.0
+"""How long a check waits for a projection to reach what the log held when it was asked."""
 
 
 def nats_connected(connection: Connection) -> ReadinessCheck:
@@ -31,10 +37,14 @@ def control_caught_up(projection: ControlProjection, control_log: ControlLog) ->
 
     async def check() -> str | None:
         try:
-            behind = await control_log.last_sequence() - projection.progress.applied
+            last = await control_log.last_sequence()
         except LogUnavailable:
             return "the log does not answer"
-        return None if behind <= 0 else f"{behind} records behind"
+        try:
+            await projection.progress.reach(last, CHECK_WAIT_S)
+        except Overloaded:
+            return f"{last - projection.progress.applied} records behind"
+        return None
 
     return check
 

@@ -1,4 +1,6 @@
-"""What follows a session's last event: tombstone, blobs, purge. Each step can be repeated; half-done ones are finished.
+"""What follows a session's last event: tombstone, sandbox, blobs, purge.
+
+Each step can be repeated; half-done ones are finished.
 
 The tombstone comes first: once it is written, every gateway that missed the last event learns of it, and the session's
 id is never used again. The purge comes last: until then the log itself says what is still to be done.
@@ -6,7 +8,7 @@ id is never used again. The purge comes last: until then the log itself says wha
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 
@@ -22,28 +24,47 @@ TOMBSTONE_TYPE: Final = "session.deleted"
 _VERSION: Final = 1
 
 
+class NotReleased(Exception):
+    """The session's sandbox could not be deleted now; the deletion is finished later."""
+
+
+class Sandboxes(Protocol):
+    """Where sessions' sandboxes are."""
+
+    async def release(self, session_id: SessionId) -> None:
+        """Delete the session's sandbox, workspace and journal; repeating it is harmless. Raises NotReleased."""
+
+
 class SessionDeletion:
     """Carries deletions out."""
 
     def __init__(
-        self, log: SessionLog, control_log: ControlLog, blobs: BlobStore, projection: SessionProjection
+        self,
+        log: SessionLog,
+        control_log: ControlLog,
+        blobs: BlobStore,
+        projection: SessionProjection,
+        sandboxes: Sandboxes | None,
     ) -> None:
         self._log = log
         self._control_log = control_log
         self._blobs = blobs
         self._projection = projection
+        self._sandboxes = sandboxes
 
     async def carry_out(self, deletion: Deletion) -> None:
-        """Do everything that is left to do. Safe to repeat. Raises LogUnavailable."""
+        """Do everything that is left to do. Safe to repeat. Raises LogUnavailable, NotReleased."""
         subject = subjects.control(TOMBSTONE_KIND, deletion.session_id)
         with contextlib.suppress(LogConflict):  # then it is there
             await self._control_log.append(subject, tombstone_payload(deletion), expected=0)
+        if self._sandboxes is not None:
+            await self._sandboxes.release(deletion.session_id)
         await self._blobs.delete(f"{deletion.session_id}/")
         await self._log.purge(deletion.session_id)
         self._projection.remove((deletion.session_id,), is_purged=True)
 
     async def carry_out_all(self) -> None:
-        """Finish what was left half done. Raises LogUnavailable."""
+        """Finish what was left half done. Raises LogUnavailable, NotReleased."""
         for deletion in await self._projection.deletions():
             await self.carry_out(deletion)
 

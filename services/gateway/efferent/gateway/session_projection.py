@@ -22,7 +22,17 @@ from efferent.common.domain.ids import SessionId
 from efferent.common.domain.record import Record
 from efferent.common.ports import LogUnreadable, SessionLog
 from efferent.gateway.errors import Overloaded
-from efferent.gateway.event_index import Changes, Deletion, EventIndex, EventQuery, Folded, SessionQuery
+from efferent.gateway.event_index import (
+    Changes,
+    Deletion,
+    EventIndex,
+    EventQuery,
+    Folded,
+    SessionQuery,
+    delete_file,
+    is_damage,
+)
+from efferent.gateway.progress import Progress
 from efferent.gateway.public_events import Position, PublicEvent
 
 STATES_MAX: Final = 4_096
@@ -52,7 +62,7 @@ class CommittedRecord:
 
 
 class ProjectionBehind(Overloaded):
-    """The projection has not come as far as the request must see."""
+    """The projection cannot answer now: it is being built again, or it has not come far enough."""
 
 
 class SessionStates:
@@ -106,11 +116,18 @@ class SessionStates:
 class _Writer(threading.Thread):
     """Writes what waits, one transaction at a time; keeps trying while the disk refuses."""
 
-    def __init__(self, index: EventIndex, delay_s: float, wrote: Callable[[Changes], object]) -> None:
+    def __init__(
+        self,
+        index: EventIndex,
+        delay_s: float,
+        wrote: Callable[[Changes], object],
+        damaged: Callable[[sqlite3.Error], object],
+    ) -> None:
         super().__init__(name="session-index-writer", daemon=True)
         self._index = index
         self._delay_s = delay_s
         self._wrote = wrote
+        self._damaged = damaged
         self._changed = threading.Condition()
         self._waiting: Changes | None = None
         self._is_urgent = False
@@ -144,6 +161,9 @@ class _Writer(threading.Thread):
                     break
                 except sqlite3.Error as error:
                     _log.error("session index: cannot write: %s", error)
+                    if is_damage(error):
+                        self._damaged(error)
+                        return
                     with self._changed:
                         if self._changed.wait_for(lambda: self._is_closed, _RETRY_S):
                             return
@@ -165,45 +185,55 @@ class SessionProjection:
         self, path: Path, log: SessionLog, *, states: SessionStates | None = None, write_delay_s: float = WRITE_DELAY_S
     ) -> None:
         self.states = states or SessionStates()
-        self.applied = 0
-        """Sequence of the last record that lists reflect."""
+        self.progress = Progress()
+        """How far lists reflect the stream."""
         self._path = path
         self._log = log
         self._write_delay_s = write_delay_s
         self._reader: EventIndex | None = None
         self._writer: _Writer | None = None
         self._writing_index: EventIndex | None = None
-        self._read_thread = ThreadPoolExecutor(1, thread_name_prefix="session-index-reader")
+        self._read_thread: ThreadPoolExecutor | None = None
+        self.damaged = asyncio.Event()
+        """Set when the file turns out to be worth nothing: it has to be closed and opened anew."""
         self._waiting_records = 0
         self._waiting_removals = 0
         self._progress = asyncio.Event()
-        self._wanted: dict[asyncio.Future[None], int] = {}
+        self._waiting_requests = 0
         self._gone: OrderedDict[SessionId, None] = OrderedDict()
 
-    async def open(self, stream: str) -> int:
+    async def open(self, stream: str, *, anew: bool = False) -> int:
         """Open the file of this stream, or make it anew; returns the sequence to follow the stream from."""
+        self.damaged.clear()
+        if anew:
+            delete_file(self._path)
+        self._waiting_records = self._waiting_removals = 0
+        self._read_thread = ThreadPoolExecutor(1, thread_name_prefix="session-index-reader")
         self._writing_index = await asyncio.to_thread(EventIndex.open, self._path, stream)
         self._reader = await asyncio.to_thread(EventIndex.open, self._path, stream)
-        self.applied = self._writing_index.applied()
+        applied = self._writing_index.applied()
+        self.progress.reset(applied)
         loop = asyncio.get_running_loop()
         self._writer = _Writer(
-            self._writing_index, self._write_delay_s, lambda changes: loop.call_soon_threadsafe(self._wrote, changes)
+            self._writing_index,
+            self._write_delay_s,
+            lambda changes: loop.call_soon_threadsafe(self._wrote, changes),
+            lambda _: loop.call_soon_threadsafe(self.damaged.set),
         )
         self._writer.start()
-        return self.applied
+        return applied
 
     async def close(self) -> None:
         """Write what waits and close the file. Safe to call twice and before ``open``."""
         writer, self._writer = self._writer, None
         if writer is not None:
             await asyncio.to_thread(writer.close)
-        self._read_thread.shutdown(wait=True)
+        if self._read_thread is not None:
+            self._read_thread.shutdown(wait=True)
         for index in (self._reader, self._writing_index):
             if index is not None:
                 index.close()
         self._reader = self._writing_index = None
-        for waiter in self._wanted:
-            waiter.cancel()
 
     async def apply(self, records: Sequence[CommittedRecord]) -> None:
         """Take in committed records, in the order of the log. Raises LogUnavailable."""
@@ -239,21 +269,17 @@ class SessionProjection:
             await self._progress.wait()
 
     async def reach(self, sequence: int, *, deadline_s: float = REACH_DEADLINE_S) -> None:
-        """Wait until lists reflect the stream up to this sequence. Raises ProjectionBehind."""
-        if self.applied >= sequence:
+        """Wait until lists reflect the stream up to this sequence. Raises Overloaded."""
+        if self.progress.applied >= sequence:
             return
         if self._writer is None:
             raise ProjectionBehind
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._wanted[waiter] = sequence
-        self._writer.hurry()
+        self._waiting_requests += 1
         try:
-            async with asyncio.timeout(deadline_s):
-                await waiter
-        except TimeoutError:
-            raise ProjectionBehind from None
+            self._writer.hurry()
+            await self.progress.reach(sequence, deadline_s)
         finally:
-            self._wanted.pop(waiter, None)
+            self._waiting_requests -= 1
 
     async def stored(self, session_ids: Sequence[SessionId]) -> dict[SessionId, Folded]:
         """States as the file has them."""
@@ -302,7 +328,13 @@ class SessionProjection:
         index = self._reader
         if index is None:
             raise ProjectionBehind
-        return await asyncio.get_running_loop().run_in_executor(self._read_thread, read, index)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._read_thread, read, index)
+        except sqlite3.Error as error:
+            _log.error("session index: cannot read: %s", error)
+            if is_damage(error):
+                self.damaged.set()
+            raise ProjectionBehind from error
 
     async def _load_states(self, records: Sequence[CommittedRecord]) -> None:
         missing = {
@@ -332,13 +364,10 @@ class SessionProjection:
         return folded
 
     def _wrote(self, changes: Changes) -> None:
-        self.applied = max(self.applied, changes.applied)
+        self.progress.advance(changes.applied)
         self.states.wrote((session_id, folded.sequence) for session_id, folded in changes.states.items())
         self._waiting_records -= changes.records
         self._waiting_removals -= changes.removals
         self._progress.set()
-        for waiter, sequence in list(self._wanted.items()):
-            if sequence <= self.applied and not waiter.done():
-                waiter.set_result(None)
-        if self._wanted and self._writer is not None:
+        if self._waiting_requests and self._writer is not None:
             self._writer.hurry()

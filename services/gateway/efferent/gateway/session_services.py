@@ -32,13 +32,15 @@ from efferent.common.ports import (
 )
 from efferent.gateway.live import LiveHub, Unsubscribe
 from efferent.gateway.public_events import parse_record, public_events
-from efferent.gateway.session_deletion import TOMBSTONE_KIND, SessionDeletion, TombstoneListener
-from efferent.gateway.session_projection import CommittedRecord, SessionProjection
+from efferent.gateway.session_deletion import TOMBSTONE_KIND, NotReleased, Sandboxes, SessionDeletion, TombstoneListener
+from efferent.gateway.session_projection import CommittedRecord, ProjectionBehind, SessionProjection
 from efferent.gateway.session_store import SessionStore
 
 INDEX_FILE: Final = "sessions.sqlite"
 SWEEP_INTERVAL_S: Final = 30.0
 """How often deletions that another gateway left half done are finished."""
+CHECK_WAIT_S: Final = 1.0
+"""How long readiness waits for the projection to reach what the log held when it was asked."""
 _RETRY_S: Final = 0.5
 
 _log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ class SessionParts:
     clock: Clock
     ids: IdSource
     index_dir: Path
+    sandboxes: Sandboxes | None = None
 
 
 class SubscribedPreviews:
@@ -85,7 +88,7 @@ class SessionServices:
         self.projection = SessionProjection(parts.index_dir / INDEX_FILE, parts.log)
         self.hub = LiveHub(parts.log, SubscribedPreviews(parts.connection))
         self.store = SessionStore(parts.log, self.projection, parts.clock, parts.ids)
-        self.deletion = SessionDeletion(parts.log, parts.control_log, parts.blobs, self.projection)
+        self.deletion = SessionDeletion(parts.log, parts.control_log, parts.blobs, self.projection, parts.sandboxes)
         self.tombstones = TombstoneListener(self.projection, self.hub.session_gone)
         self._payloads = RecordPayloads(parts.blobs)
         self._passed = 0
@@ -98,7 +101,7 @@ class SessionServices:
         self._parts.index_dir.mkdir(parents=True, exist_ok=True)
         stream = await streams.identity(self._parts.connection, subjects.SESSIONS)
         self._passed = await self.projection.open(stream)
-        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._sweep())]
+        self._tasks = [asyncio.create_task(self._keep_following(stream)), asyncio.create_task(self._sweep())]
 
     def drain(self) -> None:
         """End all streams; requests are still served."""
@@ -115,12 +118,30 @@ class SessionServices:
 
     async def check(self) -> str | None:
         """For readiness: None when the projection has come as far as the log."""
-        behind = await self.feed.last_sequence() - self.projection.applied
-        return None if behind <= 0 else f"{behind} records behind"
+        last = await self.feed.last_sequence()
+        try:
+            # Under load the newest records are always a moment away from the file: that is not being behind.
+            await self.projection.reach(last, deadline_s=CHECK_WAIT_S)
+        except ProjectionBehind:
+            return f"{last - self.projection.applied} records behind"
+        return None
 
     async def reach_end(self) -> None:
         """Wait until lists reflect everything that was committed when this was called. Raises ProjectionBehind."""
         await self.projection.reach(await self.feed.last_sequence())
+
+    async def _keep_following(self, stream: str) -> None:
+        """Follow the log; when the projection's file is damaged, begin again with a new one."""
+        while True:
+            following = asyncio.create_task(self._follow())
+            try:
+                await self.projection.damaged.wait()
+            finally:
+                following.cancel()
+                await asyncio.wait([following])
+            _log.error("the session index is damaged and is built again")
+            await self.projection.close()
+            self._passed = await self.projection.open(stream, anew=True)
 
     async def _follow(self) -> None:
         while True:
@@ -167,7 +188,7 @@ class SessionServices:
                         self.tombstones.apply([raw])
                 await self.deletion.carry_out_all()
                 self.swept.set()
-            except LogError as error:
+            except (LogError, NotReleased) as error:
                 _log.warning("deletions are not finished: %s", error)
             await asyncio.sleep(SWEEP_INTERVAL_S)
 

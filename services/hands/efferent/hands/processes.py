@@ -62,8 +62,18 @@ def inner_pid(pid: int) -> int | None:
     return int(line.split()[-1])
 
 
-def end_command(root: int, shell_inner_pid: int, since_ticks: int) -> bool:
-    """Kill a shell and what descends from it, save what it had started in the background before ``since_ticks``.
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What a shell had running in the background before a command began."""
+
+    since_ticks: int
+    """When the command began."""
+    inner_pids: frozenset[int]
+    """The jobs that the shell knows of: the clock's ticks are too coarse for two commands in a row."""
+
+
+def end_command(root: int, shell_inner_pid: int, earlier: Earlier) -> bool:
+    """Kill a shell and what descends from it, save what it had in the background before its command.
 
     ``root`` is the first process of the shell's sandbox. False when new processes kept appearing: the caller has to end
     the whole sandbox then.
@@ -72,7 +82,7 @@ def end_command(root: int, shell_inner_pid: int, since_ticks: int) -> bool:
     shell = next((pid for pid in family if inner_pid(pid) == shell_inner_pid), None)
     if shell is None:
         return True
-    spared = _background(shell, family, since_ticks)
+    spared = _background(shell, family, earlier)
     stopped: set[int] = set()
     for _ in range(KILL_ROUNDS_MAX):
         victims = _below(shell, descendants(root)) - spared
@@ -85,9 +95,12 @@ def end_command(root: int, shell_inner_pid: int, since_ticks: int) -> bool:
     return False
 
 
-def _background(shell: int, family: dict[int, Process], since_ticks: int) -> set[int]:
-    """Children that the shell had before this moment, with all that descends from them."""
-    old = [pid for pid, it in family.items() if it.parent == shell and it.started_ticks < since_ticks]
+def _background(shell: int, family: dict[int, Process], earlier: Earlier) -> set[int]:
+    """The earlier children of the shell, with all that descends from them."""
+    children = [it for it in family.values() if it.parent == shell]
+    old = [
+        it.pid for it in children if it.started_ticks < earlier.since_ticks or inner_pid(it.pid) in earlier.inner_pids
+    ]
     return set().union(*(_below(pid, family) for pid in old))
 
 

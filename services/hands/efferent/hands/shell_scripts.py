@@ -2,7 +2,7 @@
 
 Both talk over descriptor 3, which commands do not get: they can print whatever they like and forge nothing.
 Lines to the sandbox: ``start``, then a call's number. Lines from it: ``ready``, ``shell <pid>``, ``done <number>
-<exit code>``, ``exit <code>``.
+<exit code>``, ``exit <code>``, and before each command the pids of the shell's background jobs.
 """
 
 from typing import Final
@@ -20,6 +20,7 @@ while :; do
     IFS= builtin read -r -u 3 __efferent_call || builtin exit 0
   }; do
     __efferent_status=0
+    builtin jobs -p >&3
     IFS= builtin read -r -d '' __efferent_command <"$0/$__efferent_call.cmd"
     builtin eval "$__efferent_command" </dev/null >"$0/$__efferent_call.out" 2>&1 3>&-
     __efferent_status=$?

@@ -18,8 +18,6 @@ _WRONG_LAST_SEQUENCE: Final = 10071
 _APPEND_IN_FLIGHT: Final = 10164
 """In a cluster: another append to the fence is on its way; whether it succeeds is not yet known."""
 
-_TELLS_LATER: Final = frozenset({_APPEND_IN_FLIGHT, _WRONG_LAST_SEQUENCE})
-
 _FULL: Final = frozenset({10023, 10028, 10047, 10077, 10109})
 """Out of resources, memory, storage; the store failed; message or byte limits."""
 
@@ -64,9 +62,9 @@ class Appender:
             except RequestFailed as error:
                 await deadline.pause(self._connection, error)
             except api.ApiError as error:
-                if error.error == _WRONG_LAST_SEQUENCE and not _is_behind(append, error):
+                if error.error == _WRONG_LAST_SEQUENCE:
                     return await self._own_or_conflict(append, error)
-                if error.error in _FULL or not (error.is_passing or error.error in _TELLS_LATER):
+                if error.error in _FULL or not (error.is_passing or error.error == _APPEND_IN_FLIGHT):
                     raise LogUnavailable(str(error)) from error
                 await deadline.pause(self._connection, error)
 
@@ -80,11 +78,6 @@ class Appender:
 def _last_named(error: api.ApiError) -> int:
     match = _LAST_IN_DESCRIPTION.search(error.description)
     return int(match[1]) if match else 0
-
-
-def _is_behind(append: Append, error: api.ApiError) -> bool:
-    """A leader that was just elected may not have applied yet what the writer has already seen."""
-    return 0 < _last_named(error) < append.expected
 
 
 def _sequence(answer: Message) -> int:

@@ -26,6 +26,7 @@ from efferent.gateway.responses import json_bytes, json_page, json_resource
 from efferent.gateway.routes.events import idempotency_key_of, session_id_of
 from efferent.gateway.routes.threads import STATUSES
 from efferent.gateway.session_creation import create_session
+from efferent.gateway.session_deletion import NotReleased
 from efferent.gateway.session_params import (
     CreateSessionParams,
     SessionAgentParams,
@@ -142,7 +143,7 @@ async def delete(request: web.Request) -> web.Response:
         last = record.entries[-1].event.model_dump_json().encode()
         try:
             await services.deletion.carry_out(Deletion(session_id, workspace_id, executed.sequence, last))
-        except LogUnavailable as error:
+        except (LogUnavailable, NotReleased) as error:
             # The session is deleted: its last event says so, and what is left to do is done later.
             _log.warning("a deletion is not finished: %s", error, extra={"session_id": session_id})
     return json_bytes(orjson.dumps({"id": session_id, "type": "session_deleted"}))

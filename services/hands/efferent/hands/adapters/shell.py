@@ -13,6 +13,7 @@ from efferent.hands.ports import CommandEnd, CommandResult, Exited, SandboxDied,
 
 START_WITHIN_S: Final = 10.0
 END_WITHIN_S: Final = 5.0
+JOBS_MAX: Final = 1_000
 
 
 class Shell:
@@ -51,7 +52,7 @@ class Shell:
     async def restart(self) -> None:
         """End the shell with everything that it runs in the foreground; the next command starts another."""
         if self._pid is not None:
-            await self._end(processes.now_ticks())
+            await self._end(processes.Earlier(processes.now_ticks(), frozenset()))
 
     def close(self) -> None:
         """Stop reading what background processes print."""
@@ -73,18 +74,19 @@ class Shell:
 
     async def _perform(self, timeout_s: float) -> CommandEnd:
         since = processes.now_ticks()
+        jobs: set[int] = set()
         try:
             self._control.send(str(self._number))
             async with asyncio.timeout(timeout_s):
-                return await self._answer()
+                return await self._answer(jobs)
         except TimeoutError:
-            await self._end(since)
+            await self._end(processes.Earlier(since, frozenset(jobs)))
             return TimedOut(timeout_s)
         except asyncio.CancelledError:
-            await self._end(since)
+            await self._end(processes.Earlier(since, frozenset(jobs)))
             raise
 
-    async def _answer(self) -> Exited:
+    async def _answer(self, jobs: set[int]) -> Exited:
         while True:
             match await self._control.receive():
                 case ["done", number, code] if number == str(self._number):
@@ -92,15 +94,17 @@ class Shell:
                 case ["exit", code]:
                     self._pid = None
                     return Exited(int(code), ended_shell=True)
+                case [pid] if pid.isdecimal() and len(jobs) < JOBS_MAX:
+                    jobs.add(int(pid))
                 case _:
                     continue  # not of the protocol: a process in the sandbox got hold of the descriptor
 
-    async def _end(self, since_ticks: int) -> None:
+    async def _end(self, earlier: processes.Earlier) -> None:
         """Kill the shell and wait until its keeper has said so."""
         pid, self._pid = self._pid, None
         if pid is None:
             return
-        if not await asyncio.to_thread(processes.end_command, self._root_pid, pid, since_ticks):
+        if not await asyncio.to_thread(processes.end_command, self._root_pid, pid, earlier):
             raise SandboxDied("the command kept starting processes")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_WITHIN_S):

@@ -26,11 +26,11 @@ def keep(execute: Callable[[], NoReturn], info: int, launcher_pid: int) -> NoRet
         signal.signal(signal.SIGTERM, _stop)
         linux.adopt_orphans()
         linux.die_with_parent(launcher_pid, signal.SIGTERM)
+        os.write(info, json.dumps({"child-pid": os.getpid()}).encode())  # before "ready" can be said
         child = os.fork()
         if child == 0:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             execute()
-        os.write(info, json.dumps({"child-pid": os.getpid()}).encode())
         os.closerange(0, 1024)
         while os.wait()[0] != child:
             pass
