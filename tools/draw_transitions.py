@@ -1,4 +1,4 @@
-"""Writes docs/session-status.md from the transition table, so that the diagram cannot lie. ``--check`` only compares."""
+"""Writes docs/session-status.md from the transition table, so the diagram cannot lie. ``--check`` only compares."""
 
 import sys
 from pathlib import Path

@@ -57,15 +57,13 @@ def server(tmp_path_factory: pytest.TempPathFactory, model_url: str) -> Iterator
 
 
 def model_environ(url: str, folder: Path) -> dict[str, str]:
-    """Variables by which the server finds the scripted model."""
+    """Variables by which the server finds the scripted model. No litellm among them: it takes seconds to import."""
     models = folder / "models.yaml"
     models.write_text(MODELS_FILE.format(url=url))
     return {
         "EFFERENT_MODELS_FILE": str(models),
         "ANTHROPIC_BASE_URL": url,
         "ANTHROPIC_API_KEY": PROVIDER_KEY,
-        "OPENAI_BASE_URL": f"{url}/v1",
-        "OPENAI_API_KEY": PROVIDER_KEY,
         "HOME": os.environ.get("HOME", str(Path.home())),
     }
 

@@ -171,7 +171,8 @@ async def test_overrides_replace_single_fields_of_the_agent(client: AsyncAnthrop
     )
     assert (session.agent.id, session.agent.version) == (agent.id, 1)
     assert (session.agent.model.id, session.agent.system) == ("claude-opus-5-5", None)
-    assert session.agent.model.to_dict(mode="json")["effort"] == {"type": "high"}
+    plain = await client.beta.agents.create(name="b", model="claude-opus-5-5")
+    assert session.agent.model.effort == plain.model.effort
     assert len(session.agent.tools) == 1
     played, word = Played(client, session.id), fresh_name("overrides")
     await played.until_idle(message(word))

@@ -87,4 +87,4 @@ async def test_a_command_that_takes_too_long_is_stopped(client: AsyncAnthropic) 
         await Played.create(client), tool("bash", command="sleep 60", timeout_ms=300), bash("echo alive")
     )
     assert slow.is_error
-    assert text_of(after).strip() == "alive"
+    assert text_of(after).split()[-1] == "alive"

@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import aiohttp
 
@@ -53,7 +53,7 @@ class RawApi:
         path: str,
         body: object = None,
         *,
-        data: bytes | None = None,
+        data: bytes | BinaryIO | None = None,
         headers: Mapping[str, str | None] | None = None,
     ) -> Answer:
         """One request; ``headers`` change the usual ones, None leaves one out."""
@@ -100,14 +100,11 @@ class Frame:
 
 async def frames(response: aiohttp.ClientResponse) -> AsyncIterator[Frame]:
     """The frames of a stream as they come."""
-    lines: list[str] = []
-    async for raw in response.content:
-        line = raw.decode().rstrip("\n")
-        if line:
-            lines.append(line)
-            continue
-        yield _frame(lines)
-        lines = []
+    unread = b""
+    async for chunk in response.content.iter_any():
+        *whole, unread = (unread + chunk).split(b"\n\n")
+        for each in whole:
+            yield _frame(each.decode().split("\n"))
 
 
 def _frame(lines: list[str]) -> Frame:

@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
-from efferent.cli.data_folder import _free_port
 from efferent.cli.readiness import Readiness, announce, ask
+from tests.support.efferent_server import free_port
 
 TLS: Final = Path(__file__).parent / "tls"
 READY: Final = b'HTTP/1.1 200 OK\r\n\r\n{"ready":true,"checks":{}}'
@@ -64,7 +64,7 @@ async def test_an_answer_that_makes_no_sense_is_not_ready(answer: bytes, reason:
 
 
 async def test_nobody_at_the_address_is_not_ready() -> None:
-    assert not (await ask(f"http://127.0.0.1:{_free_port()}")).is_ready
+    assert not (await ask(f"http://127.0.0.1:{free_port()}")).is_ready
 
 
 async def test_a_server_with_tls_is_asked_over_tls() -> None:

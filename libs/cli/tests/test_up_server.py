@@ -26,6 +26,8 @@ START_WITHIN_S: Final = 50.0
 TLS: Final = Path(__file__).parent / "tls"
 HEADERS: Final = {"anthropic-version": "2023-06-01", "anthropic-beta": "managed-agents-2026-04-01"}
 
+pytestmark = pytest.mark.timeout(180)  # a whole server, on a machine that may be busy with other tests
+
 
 def start_server(folder: Path) -> EfferentServer:
     """A server that makes its own key."""

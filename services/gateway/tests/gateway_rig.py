@@ -72,10 +72,9 @@ class Served:
         """Its base URL."""
         return f"http://127.0.0.1:{self.gateway.port}"
 
-    def sdk(self, **options: Any) -> AsyncAnthropic:
-        """The official client, without retries, so that a test sees every answer."""
-        options = {"base_url": self.url, "api_key": self.key, "max_retries": 0} | options
-        client = AsyncAnthropic(**options)
+    def sdk(self, *, max_retries: int = 0) -> AsyncAnthropic:
+        """The official client, without retries unless asked for, so that a test sees every answer."""
+        client = AsyncAnthropic(base_url=self.url, api_key=self.key, max_retries=max_retries)
         self.sdks.append(client)
         return client
 

@@ -1,7 +1,7 @@
 """A whole gateway on a random port over a real nats-server, with the official client and a raw one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,13 +159,13 @@ def message(text: str) -> dict[str, object]:
 
 
 @asynccontextmanager
-async def api(folder: Path) -> AsyncIterator[Api]:
+async def api(folder: Path, *, behind_wait_s: float = 5.0) -> AsyncIterator[Api]:
     """A gateway over a server of its own."""
     spec = nats_server.ServerSpec(folder=folder / "nats", port=nats_server.free_port(), token=nats_server.new_token())
     async with nats_server.running(spec) as server:
         connection = await connect([server.url], name="test", token=server.token, within_s=WAIT_S)
         try:
-            async with served(server, connection, folder) as made:
+            async with served(server, connection, folder, behind_wait_s=behind_wait_s) as made:
                 yield made
         finally:
             await connection.close()
@@ -178,18 +178,17 @@ async def served(
     folder: Path,
     *,
     name: str = "one",
-    before_start: Callable[[Gateway], Awaitable[None]] | None = None,
+    behind_wait_s: float = 5.0,
 ) -> AsyncIterator[Api]:
     """One gateway of possibly several over the same server."""
     settings = GatewaySettings(
         nats=NatsSettings(url=server.url, token=server.token),
         machine=HostSettings(data_dir=folder / name),
         port=0,
+        behind_wait_s=behind_wait_s,
     )
     control_log = JetStreamControlLog(connection)
     gateway = build(settings, environ={})
-    if before_start is not None:
-        await before_start(gateway)
     await gateway.start()
     key, _ = await api_keys.create_key(control_log, name="test", clock=CLOCK)
     other, _ = await api_keys.create_key(control_log, name="other", clock=CLOCK, workspace_id=OTHER_WORKSPACE)

@@ -20,12 +20,14 @@ from efferent.common.domain.events import (
     SessionStatusRunning,
     SessionThreadStatusIdle,
     SessionThreadStatusRunning,
+    SessionUpdated,
     SessionUsage,
     SpanModelRequestEnd,
     SpanModelRequestStart,
     TurnClaimed,
 )
 from efferent.common.domain.events.stop import EndTurn
+from efferent.common.domain.events.user import QueuedInput
 from efferent.common.domain.evolve import fold
 from efferent.common.domain.ids import (
     AgentId,
@@ -125,9 +127,7 @@ class Brain:
         """Claim, take everything queued in, open a model request; returns the span's id."""
         state = await self.look()
         thread, name = state.primary_thread_id, state.agent.name
-        taken: list[Make] = [
-            lambda _, at, item=item: item.model_copy(update={"processed_at": at}) for item in state.queue
-        ]
+        taken = [_processed(item) for item in state.queue]
         ids = await self.append(
             [
                 lambda id, at: TurnClaimed(id=id, claim_id=self.claim, brain_id=BrainId("brain_test"), processed_at=at),
@@ -163,6 +163,16 @@ class Brain:
     async def answer(self, text: str) -> None:
         """A whole text turn over whatever is queued."""
         await self.end_turn(await self.start_turn(), text)
+
+
+def _processed(item: QueuedInput) -> Make:
+    """The event as the record that takes it in repeats it."""
+    return lambda _, at: item.model_copy(update={"processed_at": at})
+
+
+def retitled(title: str) -> Make:
+    """A change that shows as one event."""
+    return lambda id, at: SessionUpdated(id=id, title=title, processed_at=at)
 
 
 @dataclass

@@ -73,6 +73,7 @@ async def test_a_file_that_is_not_to_be_trusted_is_built_again(
 async def test_a_sound_file_is_not_built_again(nats_address: ServerAddress, tmp_path: Path) -> None:
     async with serve(nats_address, tmp_path / "data") as first:
         await first.call("POST", "/v1/agents", AGENT)
+        assert await names(first) == ["a"]
         key = first.key
     file = tmp_path / "data" / "gateway" / CONTROL_FILE
     with sqlite3.connect(file) as db:

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from efferent.gateway.routes.events import LISTABLE_TYPES
 from services.gateway.tests.session_api import Api, api
 from services.gateway.tests.test_streams_live import TURN
@@ -64,14 +62,13 @@ async def test_the_official_client_pages_through_everything_once(tmp_path: Path)
         assert len(seen) == len(set(seen)) == 3 * len(TURN)
 
 
-@pytest.mark.parametrize("limit", [1, 4, 9, 26, 27, 28])
-@pytest.mark.parametrize("order", ["asc", "desc"])
-async def test_pages_of_any_size_give_the_same_history(tmp_path: Path, limit: int, order: str) -> None:
+async def test_pages_of_any_size_give_the_same_history(tmp_path: Path) -> None:
     async with api(tmp_path) as made:
         session_id = await turns(made, 3)
         whole = (await history(made, session_id)).body["data"]
-        paged = await all_pages(made, session_id, f"order={order}&limit={limit}")
-        assert paged == (whole if order == "asc" else whole[::-1])
+        for limit in (1, 4, 9, 26, 27, 28):
+            assert await all_pages(made, session_id, f"limit={limit}") == whole
+            assert await all_pages(made, session_id, f"order=desc&limit={limit}") == whole[::-1]
 
 
 async def test_types_filter_counts_only_what_it_shows(tmp_path: Path) -> None:
@@ -133,12 +130,12 @@ async def test_waiting_events_come_last_without_a_time_and_outside_cursors(tmp_p
         assert len(timed.body["data"]) == len(TURN)
 
 
-@pytest.mark.parametrize("limit", ["0", "1001", "-1", "x"])
-async def test_limits_are_between_one_and_a_thousand(tmp_path: Path, limit: str) -> None:
+async def test_limits_are_between_one_and_a_thousand(tmp_path: Path) -> None:
     async with api(tmp_path) as made:
         session_id = (await made.session())["id"]
-        answer = await history(made, session_id, f"?limit={limit}")
-        assert (answer.status, answer.message[:6]) == (400, "limit:")
+        for limit in ("0", "1001", "-1", "x"):
+            answer = await history(made, session_id, f"?limit={limit}")
+            assert (answer.status, answer.message[:6]) == (400, "limit:")
 
 
 async def test_histories_of_unknown_foreign_and_malformed_sessions(tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from efferent.common.domain.events import AgentCustomToolUse, AgentToolUse, SessionStatusIdle
 from efferent.common.domain.events.agent import EvaluatedAlwaysAsk
 from efferent.common.domain.events.stop import RequiresAction
@@ -67,91 +65,87 @@ async def test_messages_sent_at_once_are_all_taken_in_in_order(tmp_path: Path) -
         assert {event["id"] for event in listed.body["data"]} == {echo["id"] for (echo,) in echoes}
 
 
-@pytest.mark.parametrize(
-    ("events", "said"),
-    [
-        ([], "events: must have at least 1 entry"),
-        ([message("a"), {"type": "tool_confirmation"}], 'events[1].type: "tool_confirmation" is not a valid value'),
-        ([{"type": "agent.message", "content": []}], 'events[0].type: "agent.message" is not a valid value'),
-        ([{"content": []}], "events[0].type: field is required"),
-        ([message("a"), {"type": "user.message"}], "events[1].content: field is required"),
-        ([{"type": "user.message", "content": []}], "events[0].content: must have at least 1 entry"),
-        ([{"type": "user.message", "content": "text"}], "events[0].content: must be a list"),
-        ([{"type": "user.message", "content": [{"type": "txt"}]}], 'events[0].content[0].type: "txt" is not a valid'),
-        ([{"type": "user.message", "content": [{"type": "text", "text": 5}]}], "events[0].content[0].text: must be a"),
-        ([{**message("a"), "more": 1}], "events[0].more: unknown field"),
-        ([{"type": "user.message", "content": [{"type": "redacted"}]}], "events[0].content[0]: redacted content"),
-        (
-            [
-                {
-                    "type": "user.message",
-                    "content": [{"type": "image", "source": {"type": "base64", "media_type": "a/b", "data": ""}}],
-                }
-            ],
-            'events[0].content[0].source.media_type: "a/b" is not a valid value',
-        ),
-        (
-            [
-                {
-                    "type": "user.message",
-                    "content": [
-                        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "?"}}
-                    ],
-                }
-            ],
-            "events[0].content[0].source.data: not valid base64",
-        ),
-        (
-            [{"type": "user.message", "content": [{"type": "image", "source": {"type": "url", "url": "file:///x"}}]}],
-            "events[0].content[0].source.url: must be an http or https URL",
-        ),
-        (
-            [{"type": "user.message", "content": [{"type": "document", "source": {"type": "file", "file_id": "f"}}]}],
-            "events[0].content[0].source: a file as the source is not available in this release",
-        ),
-        (
-            [{"type": "user.tool_confirmation", "tool_use_id": "sevt_x", "result": "maybe"}],
-            'events[0].result: "maybe" is not a valid value',
-        ),
-        (
-            [{"type": "user.tool_confirmation", "tool_use_id": "x", "result": "allow", "deny_message": "no"}],
-            'events[0].deny_message: only allowed when result is "deny"',
-        ),
-        (
-            [{"type": "user.tool_confirmation", "tool_use_id": "sevt_x", "result": "allow"}],
-            "Invalid user.tool_confirmation event at events[0]",
-        ),
-        (
-            [message("a"), {"type": "user.custom_tool_result", "custom_tool_use_id": "sevt_x"}],
-            "Invalid user.custom_tool_result event at events[1]",
-        ),
-        ([{"type": "user.tool_result", "tool_use_id": "sevt_x"}], "Invalid user.tool_result event at events[0]"),
-        (
-            [
-                {
-                    "type": "user.define_outcome",
-                    "description": "d",
-                    "rubric": {"type": "text", "content": "r"},
-                }
-            ],
-            "events[0]: user.define_outcome is not available in this release",
-        ),
-        (
-            [{"type": "system.message", "content": [{"type": "text", "text": "s"}]}, message("a")],
-            "events[0]: a system.message must be the last event",
-        ),
-    ],
-)
-async def test_a_refused_request_names_the_place_and_records_nothing(
-    tmp_path: Path, events: list[object], said: str
-) -> None:
+REFUSED: list[tuple[list[object], str]] = [
+    ([], "events: must have at least 1 entry"),
+    ([message("a"), {"type": "tool_confirmation"}], 'events[1].type: "tool_confirmation" is not a valid value'),
+    ([{"type": "agent.message", "content": []}], 'events[0].type: "agent.message" is not a valid value'),
+    ([{"content": []}], "events[0].type: field is required"),
+    ([message("a"), {"type": "user.message"}], "events[1].content: field is required"),
+    ([{"type": "user.message", "content": []}], "events[0].content: must have at least 1 entry"),
+    ([{"type": "user.message", "content": "text"}], "events[0].content: must be a list"),
+    ([{"type": "user.message", "content": [{"type": "txt"}]}], 'events[0].content[0].type: "txt" is not a valid'),
+    ([{"type": "user.message", "content": [{"type": "text", "text": 5}]}], "events[0].content[0].text: must be a"),
+    ([{**message("a"), "more": 1}], "events[0].more: unknown field"),
+    ([{"type": "user.message", "content": [{"type": "redacted"}]}], "events[0].content[0]: redacted content"),
+    (
+        [
+            {
+                "type": "user.message",
+                "content": [{"type": "image", "source": {"type": "base64", "media_type": "a/b", "data": ""}}],
+            }
+        ],
+        'events[0].content[0].source.media_type: "a/b" is not a valid value',
+    ),
+    (
+        [
+            {
+                "type": "user.message",
+                "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "?"}}],
+            }
+        ],
+        "events[0].content[0].source.data: not valid base64",
+    ),
+    (
+        [{"type": "user.message", "content": [{"type": "image", "source": {"type": "url", "url": "file:///x"}}]}],
+        "events[0].content[0].source.url: must be an http or https URL",
+    ),
+    (
+        [{"type": "user.message", "content": [{"type": "document", "source": {"type": "file", "file_id": "f"}}]}],
+        "events[0].content[0].source: a file as the source is not available in this release",
+    ),
+    (
+        [{"type": "user.tool_confirmation", "tool_use_id": "sevt_x", "result": "maybe"}],
+        'events[0].result: "maybe" is not a valid value',
+    ),
+    (
+        [{"type": "user.tool_confirmation", "tool_use_id": "x", "result": "allow", "deny_message": "no"}],
+        'events[0].deny_message: only allowed when result is "deny"',
+    ),
+    (
+        [{"type": "user.tool_confirmation", "tool_use_id": "sevt_x", "result": "allow"}],
+        "Invalid user.tool_confirmation event at events[0]",
+    ),
+    (
+        [message("a"), {"type": "user.custom_tool_result", "custom_tool_use_id": "sevt_x"}],
+        "Invalid user.custom_tool_result event at events[1]",
+    ),
+    ([{"type": "user.tool_result", "tool_use_id": "sevt_x"}], "Invalid user.tool_result event at events[0]"),
+    (
+        [
+            {
+                "type": "user.define_outcome",
+                "description": "d",
+                "rubric": {"type": "text", "content": "r"},
+            }
+        ],
+        "events[0]: user.define_outcome is not available in this release",
+    ),
+    (
+        [{"type": "system.message", "content": [{"type": "text", "text": "s"}]}, message("a")],
+        "events[0]: a system.message must be the last event",
+    ),
+]
+
+
+async def test_a_refused_request_names_the_place_and_records_nothing(tmp_path: Path) -> None:
     async with api(tmp_path) as made:
-        session = await made.session()
-        before = await made.log.last_sequence(SessionId(session["id"]))
-        answer = await post(made, session["id"], *events)
-        assert (answer.status, answer.body["error"]["type"]) == (400, "invalid_request_error")
-        assert said in answer.message
-        assert await made.log.last_sequence(SessionId(session["id"])) == before
+        for events, said in REFUSED:
+            session = await made.session()
+            before = await made.log.last_sequence(SessionId(session["id"]))
+            answer = await post(made, session["id"], *events)
+            assert (answer.status, answer.body["error"]["type"]) == (400, "invalid_request_error")
+            assert said in answer.message
+            assert await made.log.last_sequence(SessionId(session["id"])) == before
 
 
 async def test_a_thousand_events_are_taken_and_one_more_is_refused(tmp_path: Path) -> None:
@@ -245,19 +239,19 @@ async def test_an_interrupt_of_an_unknown_thread_is_not_found(tmp_path: Path) ->
         assert fine.body["data"][0]["type"] == "user.interrupt"
 
 
-@pytest.mark.parametrize(
-    ("session_id", "status", "said"),
-    [
-        ("nonsense", 400, "Invalid session ID."),
-        ("sesn_.x", 400, "Invalid session ID."),
-        ("sesn_unknown", 404, "Session not found."),
-        ("session_unknown", 404, "Session not found."),
-    ],
-)
-async def test_malformed_and_unknown_sessions(tmp_path: Path, session_id: str, status: int, said: str) -> None:
+WRONG_SESSIONS: list[tuple[str, int, str]] = [
+    ("nonsense", 400, "Invalid session ID."),
+    ("sesn_.x", 400, "Invalid session ID."),
+    ("sesn_unknown", 404, "Session not found."),
+    ("session_unknown", 404, "Session not found."),
+]
+
+
+async def test_malformed_and_unknown_sessions(tmp_path: Path) -> None:
     async with api(tmp_path) as made:
-        answer = await post(made, session_id, message("x"))
-        assert (answer.status, answer.message) == (status, said)
+        for session_id, status, said in WRONG_SESSIONS:
+            answer = await post(made, session_id, message("x"))
+            assert (answer.status, answer.message) == (status, said)
 
 
 async def test_the_other_prefix_and_another_workspace(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from efferent.common.model_config import ModelConfigs, Provider
+from efferent.common.model_config import ModelConfigs
+from efferent.common.model_provider import Provider
 from efferent.gateway.routes.models import listed
 from services.gateway.tests.gateway_rig import Served
 

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from services.gateway.tests.session_api import Api, api, message
 
 
@@ -81,51 +79,51 @@ async def test_initial_events_start_the_session_running(tmp_path: Path) -> None:
         assert (await made.session(initial_events=[]))["status"] == "idle"
 
 
-@pytest.mark.parametrize(
-    ("fields", "status", "said"),
-    [
-        ({"agent": None}, 400, "Failed to parse request: agent"),
-        ({"agent": "nonsense"}, 400, "Invalid agent ID."),
-        ({"agent": "agent_unknown"}, 404, "Agent not found."),
-        ({"agent": {"type": "agent", "id": "agent_unknown", "version": 0}}, 400, "agent.version"),
-        ({"agent": {"type": "agents", "id": "agent_unknown"}}, 400, 'agent.type: "agents" is not a valid value'),
-        ({"environment_id": "nonsense"}, 400, "Invalid environment ID."),
-        ({"environment_id": "env_unknown"}, 404, "Environment not found."),
-        ({"title": 5}, 400, "Failed to parse request: title: must be a string"),
-        ({"title": "x" * 2049}, 400, "Failed to parse request: title: must be at most 2048 characters"),
-        ({"metadata": {"a": 1}}, 400, "Failed to parse request: metadata.a: must be a string"),
-        ({"metadata": {"": "x"}}, 400, "metadata: keys must be 1 to 64 characters"),
-        ({"metadata": {"a": "x" * 513}}, 400, "metadata.a: must be at most 512"),
-        ({"metadata": {str(n): "x" for n in range(17)}}, 400, "metadata: at most 16 pairs"),
-        ({"resources": [{"type": "file", "file_id": "file_x"}]}, 400, "resources: not available in this release"),
-        ({"vault_ids": ["vlt_x"]}, 400, "vault_ids: not available in this release"),
-        ({"budget": {"type": "limit"}}, 400, "budget: not available in this release"),
-        ({"more": 1}, 400, "Failed to parse request: more: unknown field"),
-        ({"initial_events": [message("x")] * 51}, 400, "initial_events: must have at most 50"),
-        (
-            {"initial_events": [{"type": "user.interrupt"}]},
-            400,
-            'initial_events[0].type: "user.interrupt" is not a valid value; expected one of user.message',
-        ),
-        (
-            {"initial_events": [message("x"), {"type": "user.define_outcome", "description": "d"}]},
-            400,
-            "initial_events[1].rubric: field is required",
-        ),
-        (
-            {"initial_events": [{"type": "user.message", "content": [{"type": "redacted"}]}]},
-            400,
-            "initial_events[0].content[0]: redacted content cannot be sent",
-        ),
-    ],
-)
-async def test_what_is_refused_and_that_it_leaves_nothing(
-    tmp_path: Path, fields: dict[str, object], status: int, said: str
-) -> None:
+REFUSED: list[tuple[dict[str, object], int, str]] = [
+    ({"agent": None}, 400, "Failed to parse request: agent"),
+    ({"agent": "nonsense"}, 400, "Invalid agent ID."),
+    ({"agent": "agent_unknown"}, 404, "Agent not found."),
+    ({"agent": {"type": "agent", "id": "agent_unknown", "version": 0}}, 400, "agent.version"),
+    ({"agent": {"type": "agents", "id": "agent_unknown"}}, 400, 'agent.type: "agents" is not a valid value'),
+    ({"environment_id": "nonsense"}, 400, "Invalid environment ID."),
+    ({"environment_id": "env_unknown"}, 404, "Environment not found."),
+    ({"title": 5}, 400, "Failed to parse request: title: must be a string"),
+    ({"title": "x" * 2049}, 400, "Failed to parse request: title: must be at most 2048 characters"),
+    ({"metadata": {"a": 1}}, 400, "Failed to parse request: metadata.a: must be a string"),
+    ({"metadata": {"": "x"}}, 400, "metadata: keys must be 1 to 64 characters"),
+    ({"metadata": {"a": "x" * 513}}, 400, "metadata.a: must be at most 512"),
+    ({"metadata": {str(n): "x" for n in range(17)}}, 400, "metadata: at most 16 pairs"),
+    ({"resources": [{"type": "file", "file_id": "file_x"}]}, 400, "resources: not available in this release"),
+    ({"vault_ids": ["vlt_x"]}, 400, "vault_ids: not available in this release"),
+    ({"budget": {"type": "limit"}}, 400, "budget: not available in this release"),
+    ({"more": 1}, 400, "Failed to parse request: more: unknown field"),
+    ({"initial_events": [message("x")] * 51}, 400, "initial_events: must have at most 50"),
+    (
+        {"initial_events": [{"type": "user.interrupt"}]},
+        400,
+        'initial_events[0].type: "user.interrupt" is not a valid value; expected one of user.message',
+    ),
+    (
+        {"initial_events": [message("x"), {"type": "user.define_outcome", "description": "d"}]},
+        400,
+        "initial_events[1].rubric: field is required",
+    ),
+    (
+        {"initial_events": [{"type": "user.message", "content": [{"type": "redacted"}]}]},
+        400,
+        "initial_events[0].content[0]: redacted content cannot be sent",
+    ),
+]
+
+
+async def test_what_is_refused_and_that_it_leaves_nothing(tmp_path: Path) -> None:
     async with api(tmp_path) as made:
-        answer = await create(made, **fields)
-        assert answer.status == status
-        assert said in answer.message
+        agent, environment = await made.agent(), await made.environment()
+        for fields, status, said in REFUSED:
+            body = {"agent": agent, "environment_id": environment, **fields}
+            answer = await made.call("POST", "/v1/sessions", body)
+            assert answer.status == status, answer.body
+            assert said in answer.message
         assert (await made.call("GET", "/v1/sessions")).body["data"] == []
 
 

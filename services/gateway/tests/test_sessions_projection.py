@@ -9,16 +9,24 @@ import pytest
 
 from efferent.common.domain.commands import DeleteSession
 from efferent.common.domain.events import AgentToolUse
+from efferent.common.domain.events.agent import Permission
 from efferent.common.domain.ids import EventId, SessionId
 from efferent.common.jetstream import subjects
 from efferent.gateway import session_projection
 from efferent.gateway.errors import Overloaded
-from efferent.gateway.event_index import Changes, EventIndex, EventQuery, Folded, SessionQuery
+from efferent.gateway.event_index import Changes, Deletion, EventIndex, EventQuery, Folded, SessionQuery
 from efferent.gateway.public_events import Position, PublicEvent
 from efferent.gateway.session_projection import SessionStates
 from efferent.gateway.session_services import INDEX_FILE, SessionServices
 from efferent.gateway.state_blob import dump_state, load_state
-from services.gateway.tests.session_rig import WAIT_S, WORKSPACE, Rig, build, message, rig
+from services.gateway.tests.session_rig import WAIT_S, WORKSPACE, Make, Rig, build, message, rig
+
+
+def called(permission: Permission) -> Make:
+    """A call of a tool."""
+    return lambda id, at: AgentToolUse(
+        id=id, name="bash", input={"a": [1, None]}, evaluated_permission=permission, processed_at=at
+    )
 
 
 def file_of(made: Rig) -> Path:
@@ -71,7 +79,7 @@ async def test_records_that_came_while_it_was_down_are_made_up_for(tmp_path: Pat
         assert len(await all_positions(made, session_id)) == 9
 
 
-@pytest.mark.parametrize("damage", ["missing", "no database", "truncated", "other code", "other stream"])
+@pytest.mark.parametrize("damage", ["missing", "no database", "truncated", "other code"])
 async def test_a_file_that_is_worth_nothing_is_rebuilt(tmp_path: Path, damage: str) -> None:
     async with rig(tmp_path) as made:
         sessions = [await made.create(message("one")) for _ in range(3)]
@@ -87,7 +95,7 @@ async def test_a_file_that_is_worth_nothing_is_rebuilt(tmp_path: Path, damage: s
                 path.write_bytes(b"nonsense" * 1000)
             case "truncated":
                 path.write_bytes(path.read_bytes()[:50])
-            case "other code" | "other stream":
+            case _:  # written by other code, or of another stream
                 with sqlite3.connect(path) as connection:
                     connection.execute("UPDATE meta SET value = value || 'x' WHERE key = 'version'")
                     connection.execute("DELETE FROM sessions")
@@ -114,6 +122,21 @@ async def test_a_deletion_that_a_crash_cut_short_is_finished_at_the_next_start(t
         assert await all_sessions(services) == [kept]
 
 
+async def test_a_deletion_known_first_by_its_tombstone_is_finished_too(tmp_path: Path) -> None:
+    async with rig(tmp_path) as made:
+        session_id = await made.create()
+        executed = await made.services.store.execute(session_id, WORKSPACE, DeleteSession())
+        assert executed.decision.record is not None
+        last = executed.decision.record.entries[-1].event.model_dump_json().encode()
+        made.services.projection.remove([Deletion(session_id, WORKSPACE, executed.sequence, last)])
+        await made.services.reach_end()
+        assert [deletion.session_id for deletion in await made.services.projection.deletions()] == [session_id]
+        await made.services.deletion.carry_out_all()
+        assert await made.log.last_sequence(session_id) == 0
+        await made.services.projection.settle()
+        assert await made.services.projection.deletions() == []
+
+
 async def test_a_session_deleted_while_it_was_down_is_not_listed(tmp_path: Path) -> None:
     async with rig(tmp_path) as made:
         gone, kept = await made.create(), await made.create()
@@ -135,7 +158,7 @@ async def test_a_straggling_record_does_not_bring_a_deleted_session_back(tmp_pat
     async with rig(tmp_path) as made:
         session_id = await made.create()
         await made.services.reach_end()
-        made.services.projection.remove([session_id])
+        made.services.projection.remove([Deletion(session_id, WORKSPACE, 1, b"{}")])
         await made.create_input(session_id, "straggler")
         assert await all_sessions(made.services) == []
 
@@ -145,14 +168,8 @@ async def test_every_phase_of_a_call_survives_the_file(tmp_path: Path) -> None:
         session_id = await made.create(message("one"))
         brain = made.brain(session_id)
         await brain.start_turn()
-        for permission in ("allow", "ask", "deny"):
-            await brain.append(
-                [
-                    lambda id, at, permission=permission: AgentToolUse(
-                        id=id, name="bash", input={"a": [1, None]}, evaluated_permission=permission, processed_at=at
-                    )
-                ]
-            )
+        permissions: tuple[Permission, ...] = ("allow", "ask", "deny")
+        await brain.append([called(permission) for permission in permissions])
         state = await brain.look()
         assert len(state.calls) == 3
         assert load_state(dump_state(state)) == state

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from efferent.common.domain.commands import ArchiveSession, ConfirmationDraft, SendEvents, SetTitle, UpdateSession
-from efferent.common.domain.events import AgentToolUse, SessionStatusIdle, SessionUpdated
+from efferent.common.domain.events import AgentToolUse, SessionStatusIdle
 from efferent.common.domain.events.stop import RequiresAction
 from efferent.common.domain.ids import RecordId, SessionId
 from efferent.common.domain.record import Record, Side
@@ -16,7 +16,7 @@ from efferent.common.ports import LogConflict
 from efferent.gateway.errors import NotFound, Overloaded
 from efferent.gateway.event_index import Folded
 from efferent.gateway.session_store import SessionStore
-from services.gateway.tests.session_rig import CLOCK, SEEDS, WORKSPACE, Rig, message, rig
+from services.gateway.tests.session_rig import CLOCK, SEEDS, WORKSPACE, Rig, message, retitled, rig
 
 
 def stale(made: Rig, session_id: SessionId, folded: Folded) -> None:
@@ -33,7 +33,7 @@ async def test_many_writers_and_a_brain_lose_and_double_nothing(tmp_path: Path) 
         async def retitle() -> None:
             for index in range(20):
                 try:
-                    await brain.append([lambda id, at, n=index: SessionUpdated(id=id, title=f"{n}", processed_at=at)])
+                    await brain.append([retitled(f"{index}")])
                 except LogConflict:
                     continue
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from efferent.common.domain.events import AgentMessage, SessionUpdated
+from efferent.common.domain.events import AgentMessage
 from efferent.common.domain.ids import EventId, SessionId, ThreadId
 from efferent.gateway.live import HEARTBEAT, LiveHub, Reader, TooManyReaders
 from efferent.gateway.public_events import Position, PublicEvent
-from services.gateway.tests.session_rig import WAIT_S, Rig, frames_of, message, read_until, rig
+from services.gateway.tests.session_rig import WAIT_S, Rig, frames_of, message, read_until, retitled, rig
 
 TURN = [
     "session.status_running",
@@ -40,7 +40,7 @@ async def retitle(made: Rig, session_id: SessionId, *names: str) -> None:
     """One record that shows as one event for each name."""
     brain = made.brain(session_id)
     for name in names:
-        await brain.append([lambda id, at, name=name: SessionUpdated(id=id, title=name, processed_at=at)])
+        await brain.append([retitled(name)])
 
 
 async def test_reader_sees_a_turn_in_the_order_of_the_log(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ async def test_events_of_another_thread_stay_on_their_own_stream(tmp_path: Path)
         other.start_after(await made.log.last_sequence(session_id))
         brain = made.brain(session_id)
         await brain.append([lambda id, at: AgentMessage(id=id, content=(), processed_at=at)], thread=child)
-        await brain.append([lambda id, at: SessionUpdated(id=id, title="done", processed_at=at)])
+        await brain.append([retitled("done")])
         await brain.append([lambda id, at: AgentMessage(id=id, content=(), processed_at=at)], thread=child)
         assert [e["type"] for e in await read_until(own, lambda events: len(events) == 1)] == ["session.updated"]
         assert [e["type"] for e in await read_until(other, lambda events: len(events) == 2)] == ["agent.message"] * 2

@@ -16,7 +16,7 @@ async def test_a_new_session_has_its_primary_thread(tmp_path: Path) -> None:
         assert thread.status == "idle"
         assert thread.stats is None
         assert thread.usage is None
-        assert thread.agent.name == session["agent"]["name"]
+        assert thread.agent.to_dict()["name"] == session["agent"]["name"]
         again = await made.client.beta.sessions.threads.retrieve(thread.id, session_id=session["id"])
         assert again == thread
 

@@ -1,6 +1,6 @@
 """What the scripted model answers, decided by the history alone, so that a repeated request gets the same answer.
 
-A line ``script: [...]`` in a user's message holds one step per model request of the turn; the step is the number of
+The last line ``script: [...]`` of a user's message holds one step per model request of the turn; the step is the number of
 the assistant's messages since that message. Without it the answer is ``You said: <text>``. A step is an object of:
 
 ==================  ===================================================================================================
@@ -92,7 +92,7 @@ def step_for(question: Question, rules: list[tuple[str, list[dict[str, Any]]]]) 
 def _script_in(text: str) -> list[dict[str, Any]] | None:
     if MARK not in text:
         return None
-    for line in text.splitlines():
+    for line in reversed(text.splitlines()):
         if line.lstrip().startswith(MARK):
             steps = orjson.loads(line.lstrip()[len(MARK) :])
             return steps if isinstance(steps, list) else [steps]

@@ -15,6 +15,7 @@ from typing import Final
 
 from efferent.cli.child import ChildSpec
 from efferent.cli.data_folder import DataFolder, NatsAccess
+from efferent.cli.errors import CommandError
 from efferent.cli.up_settings import UpSettings
 
 _PROBE_EVERY_S: Final = 0.02
@@ -37,7 +38,7 @@ _PLAIN_VARIABLES: Final = (
 
 
 def children(settings: UpSettings, folder: DataFolder, key: str, environ: Mapping[str, str]) -> list[ChildSpec]:
-    """The children in the order in which they are stopped."""
+    """The children in the order in which they are stopped. Raises CommandError."""
     access = folder.nats_access() if settings.nats_url is None else None
     after = ("nats",) if access is not None else ()
     hands_address = f"unix:{socket_folder(folder.path) / 'hands.sock'}"
@@ -74,14 +75,17 @@ def command_line(command: str) -> tuple[str, ...]:
 
 
 def socket_folder(data: Path) -> Path:
-    """A private folder for unix sockets: in the data folder, or in the temporary folder when that path is too long."""
+    """A private folder for unix sockets: in the data folder, or in the temporary folder when that path is too long.
+
+    Raises CommandError.
+    """
     folder = data / "run"
     if len(os.fsencode(folder)) + 16 > _SOCKET_PATH_BYTES_MAX:
         digest = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
         folder = Path(tempfile.gettempdir()) / f"efferent-{os.getuid()}-{digest}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    if (owner := folder.stat()).st_uid != os.getuid() or owner.st_mode & 0o077:
-        raise PermissionError(f"{folder} belongs to somebody else, or others can read it")
+    if (owner := folder.lstat()).st_uid != os.getuid() or owner.st_mode & 0o077:
+        raise CommandError(f"{folder}, for unix sockets, belongs to somebody else or is open to others: remove it")
     return folder
 
 

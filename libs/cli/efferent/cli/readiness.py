@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 _ASK_EVERY_S: Final = 0.1
 _ASK_TIMEOUT_S: Final = 10.0
-EXPLAIN_AFTER_S: Final = 5.0
+EXPLAIN_AFTER_S: Final = 6.0
 _ANSWER_BYTES_MAX: Final = 64 * 1024
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] (\d{3})")
 

@@ -33,6 +33,8 @@ class Supervisor:
     def start(self) -> None:
         """Begin to start the children, each as soon as those that it needs are ready."""
         self._keepers = {spec.name: asyncio.create_task(self._keep(spec), name=spec.name) for spec in self._specs}
+        for keeper in self._keepers.values():
+            keeper.add_done_callback(self._keeper_ended)
 
     async def wait_ready(self) -> None:
         """Return once every child was ready at least once."""
@@ -56,6 +58,11 @@ class Supervisor:
     def pids(self) -> dict[str, int]:
         """Process ids of the living children by name."""
         return {name: child.pid for name, child in self._living.items()}
+
+    def _keeper_ended(self, keeper: asyncio.Task[None]) -> None:
+        """A keeper ends with its supervisor; one that ended by an error leaves its child alone, which must be said."""
+        if not keeper.cancelled() and (error := keeper.exception()) is not None:
+            self._say(f"{keeper.get_name()} is not looked after any more: {error!r}")
 
     async def _keep(self, spec: ChildSpec) -> None:
         for name in spec.after:

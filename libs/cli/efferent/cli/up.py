@@ -3,11 +3,13 @@
 import argparse
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
 import subprocess
 import sys
+from typing import Final
 
 from efferent.cli.children import children, command_line
 from efferent.cli.data_folder import DataFolder
@@ -16,7 +18,10 @@ from efferent.cli.readiness import EXPLAIN_AFTER_S, announce
 from efferent.cli.supervisor import Supervisor
 from efferent.cli.up_settings import UpSettings, read_settings
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str | int | bytes, ...]]
+"""One answer of ``getaddrinfo``."""
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def main(_arguments: argparse.Namespace) -> int:
@@ -69,16 +74,26 @@ def check_port(settings: UpSettings) -> None:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise CommandError(f"EFFERENT_HOST={settings.host} is not an address of this machine: {error}") from error
-    for family, kind, protocol, _, address in found:
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(address)
-            except OSError as error:
-                raise CommandError(
-                    f"cannot listen on {settings.host} port {settings.port}: {error.strerror}; "
-                    "stop what uses it, or choose another port with EFFERENT_PORT"
-                ) from error
+    refused = [refusal for address in found if (refusal := _refusal(address)) is not None]
+    serious = [refusal for refusal in refused if refusal.errno != errno.EADDRNOTAVAIL]
+    if serious or len(refused) == len(found):  # a name may stand for addresses that this machine does not have
+        reason = (serious or refused)[0].strerror
+        raise CommandError(
+            f"cannot listen on {settings.host} port {settings.port}: {reason}; "
+            "stop what uses it, or choose another port with EFFERENT_PORT"
+        )
+
+
+def _refusal(address: AddressInfo) -> OSError | None:
+    """Why nobody can listen there; None when one can."""
+    family, kind, protocol, _, place = address
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(place)
+        except OSError as error:
+            return error
+    return None
 
 
 def say(line: str) -> None:

@@ -83,7 +83,10 @@ class RawRecord:
 
 
 class ControlLog(Protocol):
-    """The aggregates of the control plane: stream ``CONTROL``, subjects ``control.<kind>.<id>`` or ``control.<kind>.<set>.<id>``."""
+    """The aggregates of the control plane: stream ``CONTROL``.
+
+    Subjects are ``control.<kind>.<id>``, or ``control.<kind>.<set>.<id>`` where the set has a rule of its own.
+    """
 
     async def append(self, subject: str, payload: bytes, *, expected: int, fence: str | None = None) -> int:
         """Append when the last sequence of ``fence`` (default: the subject itself; may end in ``.*``) is ``expected``.
@@ -95,7 +98,7 @@ class ControlLog(Protocol):
         """The newest record of exactly this subject."""
 
     def read(self, pattern: str, *, after: int = 0) -> AsyncIterator[RawRecord]:
-        """All records whose subject matches the pattern, in order, up to the stream's last sequence at the time of the call."""
+        """All records whose subject matches the pattern, in order, up to the stream's end at the time of the call."""
 
     async def last_sequence(self) -> int:
         """Sequence of the newest record of the whole stream; 0 when it is empty."""

@@ -37,6 +37,7 @@ async def test_a_session_of_ten_thousand_records_reads_back_in_order(world: LogW
     assert tail == [first + RECORDS - 2, first + RECORDS - 1]
 
 
+@pytest.mark.parametrize("world", ["cluster"], indirect=True)
 async def test_ten_thousand_control_records_read_back_in_order(world: LogWorld, source: IdSource) -> None:
     kind = source.seed()
     for start in range(0, RECORDS, IN_FLIGHT):

@@ -81,8 +81,9 @@ async def test_lost_last_message_is_found_by_the_regular_check(connection: Conne
     assert [record.sequence for record in seen] == [1, 2, 3, 4, 5]
 
 
-async def test_overflowing_buffer_is_made_good_from_the_log(connection: Connection) -> None:
-    feed = JetStreamFeed(connection, subjects.CONTROL, check_interval_s=NEVER_S, buffer_records_max=4)
+@pytest.mark.parametrize("limit", [{"buffer_records_max": 4}, {"buffer_bytes_max": 4}])
+async def test_overflowing_buffer_is_made_good_from_the_log(connection: Connection, limit: dict[str, int]) -> None:
+    feed = JetStreamFeed(connection, subjects.CONTROL, check_interval_s=NEVER_S, **limit)
     control = JetStreamControlLog(connection)
     batches = aiter(feed.follow(after=0))
     await append_many(control, range(1))

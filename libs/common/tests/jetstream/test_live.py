@@ -7,7 +7,13 @@ import orjson
 from efferent.common.domain.ids import BrainId, SessionId
 from efferent.common.jetstream import subjects
 from efferent.common.jetstream.connection import Connection
-from efferent.common.jetstream.live import DEAD_AFTER_S, PresenceBeacon, PresenceBoard, TokenDeltas
+from efferent.common.jetstream.live import (
+    DEAD_AFTER_S,
+    SESSIONS_TOLD_MAX,
+    PresenceBeacon,
+    PresenceBoard,
+    TokenDeltas,
+)
 from efferent.common.testing.fake_clock import FakeClock
 
 ONE, TWO = BrainId("brain_one"), BrainId("brain_two")
@@ -138,6 +144,17 @@ async def test_heartbeats_come_each_second_until_stopped(connection: Connection)
         held.append(OTHER)
         assert await beats.get() == [SESSION, OTHER]
     await beacon.stop()
+
+
+async def test_heartbeat_names_no_more_sessions_than_the_limit(connection: Connection) -> None:
+    beats: asyncio.Queue[int] = asyncio.Queue()
+    await connection.subscribe(
+        subjects.presence(ONE), lambda message: beats.put_nowait(len(orjson.loads(message.data)["sessions"]))
+    )
+    held = [SessionId(f"sesn_{number}") for number in range(SESSIONS_TOLD_MAX + 1)]
+    await PresenceBeacon(connection, ONE, lambda: held).announce()
+    async with asyncio.timeout(5):
+        assert await beats.get() == SESSIONS_TOLD_MAX
 
 
 async def test_nonsense_on_a_presence_subject_is_ignored(connection: Connection) -> None:

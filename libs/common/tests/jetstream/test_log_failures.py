@@ -44,23 +44,34 @@ async def test_appends_go_on_through_a_killed_server_and_none_is_lost_or_doubled
 
 
 async def test_append_and_read_without_a_server_are_unavailable_after_the_deadline(
-    connection: Connection, server: RunningServer, source: IdSource, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, server: RunningServer, source: IdSource
 ) -> None:
-    monkeypatch.setattr(api, "DEADLINE_S", 0.3)
     log = JetStreamSessionLog(connection, InMemoryBlobs(), deadline_s=0.3)
     session_id = new_session_id(source)
     await nats_server.kill(server)
     started = asyncio.get_running_loop().time()
     with pytest.raises(LogUnavailable):
         await log.append(session_id, "in", message_record(source), expected=0)
+    with pytest.raises(LogUnavailable):
+        [record async for record in log.read(session_id)]
+    with pytest.raises(LogUnavailable):
+        await log.last_sequence(session_id)
     assert asyncio.get_running_loop().time() - started < 3
 
 
-async def test_read_of_a_sequence_that_never_comes_is_unavailable(
-    connection: Connection, source: IdSource, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(api, "DEADLINE_S", 0.2)
-    log = JetStreamSessionLog(connection, InMemoryBlobs())
+async def test_read_that_is_given_up_half_way_leaves_the_log_usable(connection: Connection, source: IdSource) -> None:
+    log = JetStreamSessionLog(connection, InMemoryBlobs(), page_records=2)
+    session_id, last = new_session_id(source), 0
+    for _ in range(9):
+        last = await log.append(session_id, "out", message_record(source), expected=last)
+    reading = log.read(session_id)
+    await anext(reading)
+    await reading.aclose()
+    assert len([record async for record in log.read(session_id, reach=last)]) == 9
+
+
+async def test_read_of_a_sequence_that_never_comes_is_unavailable(connection: Connection, source: IdSource) -> None:
+    log = JetStreamSessionLog(connection, InMemoryBlobs(), deadline_s=0.2)
     session_id = new_session_id(source)
     last = await log.append(session_id, "in", message_record(source), expected=0)
     with pytest.raises(LogUnavailable, match="not reached"):

@@ -211,6 +211,8 @@ def _session_services(context: GatewayContext, sandboxes: Sandboxes | None) -> S
             clock=context.clock,
             ids=context.ids,
             index_dir=context.settings.projection_dir,
+            behind_wait_s=context.settings.behind_wait_s,
+            write_deadline_s=context.settings.write_deadline_s,
             sandboxes=sandboxes,
         )
     )

@@ -61,12 +61,18 @@ class SessionDeletion:
             await self._sandboxes.release(deletion.session_id)
         await self._blobs.delete(f"{deletion.session_id}/")
         await self._log.purge(deletion.session_id)
-        self._projection.remove((deletion.session_id,), is_purged=True)
+        self._projection.remove((deletion,), is_purged=True)
 
     async def carry_out_all(self) -> None:
-        """Finish what was left half done. Raises LogUnavailable, NotReleased."""
+        """Finish what was left half done. Raises LogUnavailable, NotReleased (after all the others)."""
+        not_released: NotReleased | None = None
         for deletion in await self._projection.deletions():
-            await self.carry_out(deletion)
+            try:
+                await self.carry_out(deletion)
+            except NotReleased as error:
+                not_released = error
+        if not_released is not None:
+            raise not_released
 
     async def was_deleted(self, session_id: SessionId) -> bool:
         """Whether there is a tombstone."""
@@ -85,7 +91,7 @@ class TombstoneListener:
         deletions = [deletion for record in records if (deletion := parse_tombstone(record)) is not None]
         for deletion in deletions:
             self._gone(deletion.session_id, _last_event(deletion))
-        self._projection.remove(deletion.session_id for deletion in deletions)
+        self._projection.remove(deletions)
 
 
 def tombstone_payload(deletion: Deletion) -> bytes:

@@ -182,14 +182,20 @@ class SessionProjection:
     """The projection of all sessions. ``apply`` is fed by one caller; everything else may be called by anybody."""
 
     def __init__(
-        self, path: Path, log: SessionLog, *, states: SessionStates | None = None, write_delay_s: float = WRITE_DELAY_S
+        self,
+        path: Path,
+        log: SessionLog,
+        *,
+        write_delay_s: float = WRITE_DELAY_S,
+        reach_deadline_s: float = REACH_DEADLINE_S,
     ) -> None:
-        self.states = states or SessionStates()
+        self.states = SessionStates()
         self.progress = Progress()
         """How far lists reflect the stream."""
         self._path = path
         self._log = log
         self._write_delay_s = write_delay_s
+        self._reach_deadline_s = reach_deadline_s
         self._reader: EventIndex | None = None
         self._writer: _Writer | None = None
         self._writing_index: EventIndex | None = None
@@ -200,7 +206,8 @@ class SessionProjection:
         self._waiting_removals = 0
         self._progress = asyncio.Event()
         self._waiting_requests = 0
-        self._gone: OrderedDict[SessionId, None] = OrderedDict()
+        self._gone: OrderedDict[SessionId, Deletion | None] = OrderedDict()
+        """Deleted sessions; with what is known of a deletion that may not be finished."""
 
     async def open(self, stream: str, *, anew: bool = False) -> int:
         """Open the file of this stream, or make it anew; returns the sequence to follow the stream from."""
@@ -252,11 +259,9 @@ class SessionProjection:
                 self.states.forget(record.session_id)
                 changes.states.pop(record.session_id, None)
                 changes.deleted.add(record.session_id)
-                if folded is not None and record.events:
-                    last = record.events[-1]
-                    changes.deletions[record.session_id] = Deletion(
-                        record.session_id, folded.state.workspace_id, last.position.sequence, last.json()
-                    )
+                deletion = self._deletion(record, folded)
+                if deletion is not None:
+                    changes.deletions[record.session_id] = deletion
                 continue
             changes.events.extend((record.session_id, event) for event in record.events)
             changes.states[record.session_id] = folded
@@ -268,7 +273,7 @@ class SessionProjection:
             self._progress.clear()
             await self._progress.wait()
 
-    async def reach(self, sequence: int, *, deadline_s: float = REACH_DEADLINE_S) -> None:
+    async def reach(self, sequence: int, *, deadline_s: float | None = None) -> None:
         """Wait until lists reflect the stream up to this sequence. Raises Overloaded."""
         if self.progress.applied >= sequence:
             return
@@ -277,7 +282,7 @@ class SessionProjection:
         self._waiting_requests += 1
         try:
             self._writer.hurry()
-            await self.progress.reach(sequence, deadline_s)
+            await self.progress.reach(sequence, self._reach_deadline_s if deadline_s is None else deadline_s)
         finally:
             self._waiting_requests -= 1
 
@@ -297,26 +302,26 @@ class SessionProjection:
         """Deletions that have still to be carried out."""
         return await self._read(lambda index: index.deletions())
 
-    def remove(self, session_ids: Iterable[SessionId], *, is_purged: bool = False) -> None:
+    def remove(self, deletions: Iterable[Deletion], *, is_purged: bool = False) -> None:
         """These sessions are gone: their tombstones say so, though their last records may never come.
 
         ``is_purged``: nothing is left to be done for them.
         """
-        gone = set(session_ids)
+        gone = {deletion.session_id: None if is_purged else deletion for deletion in deletions}
         for session_id in gone:
             self.states.forget(session_id)
-            self._gone[session_id] = None
+        self._gone.update(gone)
         while len(self._gone) > GONE_MAX:
             self._gone.popitem(last=False)
         if gone and self._writer is not None:
-            done = gone if is_purged else set()
+            done = set(gone) if is_purged else set()
             self._waiting_removals += 1
-            self._writer.add(Changes(applied=0, removals=1, deleted=gone, deletions_done=done))
+            self._writer.add(Changes(applied=0, removals=1, deleted=set(gone), deletions_done=done))
 
-    async def settle(self, *, deadline_s: float = REACH_DEADLINE_S) -> None:
+    async def settle(self) -> None:
         """Wait until lists reflect every removal so far. Raises ProjectionBehind."""
         try:
-            async with asyncio.timeout(deadline_s):
+            async with asyncio.timeout(self._reach_deadline_s):
                 while self._waiting_removals and self._writer is not None:
                     self._progress.clear()
                     self._writer.hurry()
@@ -362,6 +367,15 @@ class SessionProjection:
         folded = Folded(state, sequence)
         self.states.put(record.session_id, folded)
         return folded
+
+    def _deletion(self, record: CommittedRecord, folded: Folded | None) -> Deletion | None:
+        """What has still to be done after the record, when it is the last one of a deleted session."""
+        if not record.events or record.events[-1].type != "session.deleted":
+            return None
+        if folded is None:
+            return self._gone.get(record.session_id)
+        last = record.events[-1]
+        return Deletion(record.session_id, folded.state.workspace_id, last.position.sequence, last.json())
 
     def _wrote(self, changes: Changes) -> None:
         self.progress.advance(changes.applied)

@@ -30,11 +30,12 @@ from efferent.common.ports import (
     RawRecord,
     SessionLog,
 )
+from efferent.gateway.errors import Overloaded
 from efferent.gateway.live import LiveHub, Unsubscribe
 from efferent.gateway.public_events import parse_record, public_events
 from efferent.gateway.session_deletion import TOMBSTONE_KIND, NotReleased, Sandboxes, SessionDeletion, TombstoneListener
-from efferent.gateway.session_projection import CommittedRecord, ProjectionBehind, SessionProjection
-from efferent.gateway.session_store import SessionStore
+from efferent.gateway.session_projection import REACH_DEADLINE_S, CommittedRecord, SessionProjection
+from efferent.gateway.session_store import EXECUTE_DEADLINE_S, SessionStore
 
 INDEX_FILE: Final = "sessions.sqlite"
 SWEEP_INTERVAL_S: Final = 30.0
@@ -58,6 +59,10 @@ class SessionParts:
     clock: Clock
     ids: IdSource
     index_dir: Path
+    behind_wait_s: float = REACH_DEADLINE_S
+    """How long a list waits for the projection."""
+    write_deadline_s: float = EXECUTE_DEADLINE_S
+    """How long a command is decided again after conflicts."""
     sandboxes: Sandboxes | None = None
 
 
@@ -85,9 +90,13 @@ class SessionServices:
         self.ids = parts.ids
         self.log = parts.log
         self.feed = parts.feed
-        self.projection = SessionProjection(parts.index_dir / INDEX_FILE, parts.log)
+        self.projection = SessionProjection(
+            parts.index_dir / INDEX_FILE, parts.log, reach_deadline_s=parts.behind_wait_s
+        )
         self.hub = LiveHub(parts.log, SubscribedPreviews(parts.connection))
-        self.store = SessionStore(parts.log, self.projection, parts.clock, parts.ids)
+        self.store = SessionStore(
+            parts.log, self.projection, parts.clock, parts.ids, deadline_s=parts.write_deadline_s
+        )
         self.deletion = SessionDeletion(parts.log, parts.control_log, parts.blobs, self.projection, parts.sandboxes)
         self.tombstones = TombstoneListener(self.projection, self.hub.session_gone)
         self._payloads = RecordPayloads(parts.blobs)
@@ -122,12 +131,12 @@ class SessionServices:
         try:
             # Under load the newest records are always a moment away from the file: that is not being behind.
             await self.projection.reach(last, deadline_s=CHECK_WAIT_S)
-        except ProjectionBehind:
-            return f"{last - self.projection.applied} records behind"
+        except Overloaded:
+            return f"{last - self.projection.progress.applied} records behind"
         return None
 
     async def reach_end(self) -> None:
-        """Wait until lists reflect everything that was committed when this was called. Raises ProjectionBehind."""
+        """Wait until lists reflect everything that was committed when this was called. Raises Overloaded."""
         await self.projection.reach(await self.feed.last_sequence())
 
     async def _keep_following(self, stream: str) -> None:
@@ -188,7 +197,7 @@ class SessionServices:
                         self.tombstones.apply([raw])
                 await self.deletion.carry_out_all()
                 self.swept.set()
-            except (LogError, NotReleased) as error:
+            except (LogError, NotReleased, Overloaded) as error:
                 _log.warning("deletions are not finished: %s", error)
             await asyncio.sleep(SWEEP_INTERVAL_S)
 

@@ -62,7 +62,11 @@ class Journal:
         self._spans = 0
         self._had_commands = False
         self._file = path.open("a+b", buffering=0)
-        self._load()
+        try:
+            self._load()
+        except ValueError:
+            self._file.close()
+            raise
         if is_new:
             fsync_folder(path.parent)
 

@@ -124,14 +124,29 @@ def _created(event: SessionCreated) -> SessionState:
 
 def _changed(state: SessionState, event: PublicEvent | InternalEvent) -> SessionState:  # one case per fact
     match event:
+        # What every turn records comes first: each pattern that does not match costs a tenth of a microsecond.
+        case SpanModelRequestStart():
+            return _span(state, event.id)
+        case SpanModelRequestEnd():
+            return _span_ended(state, event)
+        case ModelRequestPriced():
+            spent = state.totals.list_cost_micro_usd + (event.list_cost_micro_usd or 0)
+            return replace(state, totals=replace(state.totals, list_cost_micro_usd=spent))
+        case SessionThreadStatusRunning() | SessionThreadStatusIdle() | SessionUsage():
+            return state
         case InputQueued():
             return _queued(state, event)
-        case RequestAccepted():
-            kept = (*state.accepted_keys, (event.idempotency_key, event.event_ids))
-            return replace(state, accepted_keys=kept[-IDEMPOTENCY_KEYS_MAX:])
         case TurnClaimed():
             claim = Claim(claim_id=event.claim_id, brain_id=event.brain_id)
             return replace(state, claim=claim, stalled_claims=state.stalled_claims + 1)
+        case UserMessage() | SystemMessage():
+            return _context(_dequeued(state, event.id), event.id)
+        case AgentMessage():
+            return _context(replace(state, compactions=0), event.id)
+        case AgentToolUse():
+            return _called(state, event.id, ToolCall(event.id, event.name, event.input, *_placed(state, event)))
+        case AgentToolResult():
+            return _settled(state, event.tool_use_id, event.id)
         case SessionStatusRunning():
             return _running(state, event.processed_at)
         case SessionStatusIdle():
@@ -139,6 +154,9 @@ def _changed(state: SessionState, event: PublicEvent | InternalEvent) -> Session
             return replace(
                 ended, status=Idle(event.stop_reason), claim=None, stalled_claims=0, updated_at=event.processed_at
             )
+        case RequestAccepted():
+            kept = (*state.accepted_keys, (event.idempotency_key, event.event_ids))
+            return replace(state, accepted_keys=kept[-IDEMPOTENCY_KEYS_MAX:])
         case RetryScheduled():
             return _rescheduled(state, event)
         case SessionStatusTerminated():
@@ -159,36 +177,21 @@ def _changed(state: SessionState, event: PublicEvent | InternalEvent) -> Session
             return _updated(state, event)
         case SessionDeleted():
             return replace(state, deleted=True, queue=(), calls=(), claim=None)
-        case SpanModelRequestStart():
-            return _span(state, event.id)
-        case SpanModelRequestEnd():
-            return _span_ended(state, event)
-        case ModelRequestPriced():
-            spent = state.totals.list_cost_micro_usd + (event.list_cost_micro_usd or 0)
-            return replace(state, totals=replace(state.totals, list_cost_micro_usd=spent))
-        case UserMessage() | SystemMessage():
-            return _context(_dequeued(state, event.id), event.id)
         case UserInterrupt():
             return _dequeued(state, event.id)
         case UserToolConfirmation():
             return _confirmed(_dequeued(state, event.id), event)
-        case AgentToolUse():
-            return _called(state, event.id, ToolCall(event.id, event.name, event.input, *_placed(state, event)))
         case AgentMcpToolUse():
             phase: CallPhase = AwaitingConfirmation() if event.evaluated_permission == "ask" else Runnable()
             return _called(state, event.id, ToolCall(event.id, event.name, event.input, "mcp", phase))
         case AgentCustomToolUse():
             return _called(state, event.id, ToolCall(event.id, event.name, event.input, "client", AwaitingResult()))
-        case AgentToolResult():
-            return _settled(state, event.tool_use_id, event.id)
         case AgentMcpToolResult():
             return _settled(state, event.mcp_tool_use_id, event.id)
         case UserCustomToolResult():
             return _answered(_settled(state, event.custom_tool_use_id, event.id), event.custom_tool_use_id, event)
         case UserToolResult():
             return _answered(_settled(state, event.tool_use_id, event.id), event.tool_use_id, event)
-        case AgentMessage():
-            return _context(replace(state, compactions=0), event.id)
         case CompactionDue():
             return replace(state, compaction_due=True)
         case ContextCompacted():
@@ -201,10 +204,7 @@ def _changed(state: SessionState, event: PublicEvent | InternalEvent) -> Session
             | AgentThreadMessageSent()
             | SessionStatusRescheduled()
             | SessionError()
-            | SessionUsage()
             | SessionThreadCreated()
-            | SessionThreadStatusRunning()
-            | SessionThreadStatusIdle()
             | SessionThreadStatusRescheduled()
             | SessionThreadStatusTerminated()
             | SpanOutcomeEvaluationStart()

@@ -13,7 +13,7 @@ else:
     def replace(old, /, **changes):
         """A copy of the frozen dataclass with these fields changed."""
         new = object.__new__(old.__class__)
-        new.__dict__.update(old.__dict__, **changes)
+        object.__setattr__(new, "__dict__", old.__dict__ | changes)
         return new
 
 

@@ -37,6 +37,24 @@ class Transcript:
 
 EMPTY_TRANSCRIPT: Final = Transcript()
 
+_SEEN: Final = frozenset(
+    {
+        UserMessage,
+        SystemMessage,
+        ModelThought,
+        AgentMessage,
+        AgentToolUse,
+        AgentCustomToolUse,
+        AgentMcpToolUse,
+        AgentToolResult,
+        UserToolResult,
+        AgentMcpToolResult,
+        UserCustomToolResult,
+        ContextCompacted,
+    }
+)
+"""The events that a model sees. Most of a history is not: one look at a set tells, instead of twelve patterns."""
+
 
 def extend_all(transcript: Transcript, record: Record) -> Transcript:
     """The transcript after the primary thread's events of a record."""
@@ -48,6 +66,8 @@ def extend_all(transcript: Transcript, record: Record) -> Transcript:
 
 def extend(transcript: Transcript, event: PublicEvent | InternalEvent) -> Transcript:
     """The transcript after the event; events that no model sees change nothing."""
+    if type(event) not in _SEEN:
+        return transcript
     match event:
         case UserMessage():
             return _say(transcript, "user", *event.content)

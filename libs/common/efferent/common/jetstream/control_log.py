@@ -16,7 +16,7 @@ class JetStreamControlLog:
     def __init__(
         self, connection: Connection, *, page_records: int = PAGE_RECORDS, deadline_s: float = api.DEADLINE_S
     ) -> None:
-        self._reader = StreamReader(connection, subjects.CONTROL, page_records=page_records)
+        self._reader = StreamReader(connection, subjects.CONTROL, page_records=page_records, deadline_s=deadline_s)
         self._appender = Appender(connection, self._reader, deadline_s=deadline_s)
 
     async def append(self, subject: str, payload: bytes, *, expected: int, fence: str | None = None) -> int:

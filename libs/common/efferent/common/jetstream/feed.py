@@ -47,19 +47,20 @@ class JetStreamFeed:
         *,
         check_interval_s: float = CHECK_INTERVAL_S,
         buffer_records_max: int = BUFFER_RECORDS_MAX,
+        buffer_bytes_max: int = BUFFER_BYTES_MAX,
     ) -> None:
         self._connection = connection
         self._pattern = subjects.all_of(stream)
         self._reader = StreamReader(connection, stream)
         self._check_interval_s = check_interval_s
         self._buffer_records_max = buffer_records_max
+        self._buffer_bytes_max = buffer_bytes_max
         self._continues: _Continues = _next_in_stream
 
     def follow(self, *, after: int) -> AsyncGenerator[Sequence[RawRecord]]:
         """Yield batches of records with a sequence greater than ``after``, for ever; never raises LogUnavailable."""
-        follower = _Follower(
-            self._connection, self._reader, self._pattern, self._continues, _Buffer(self._buffer_records_max)
-        )
+        buffer = _Buffer(self._buffer_records_max, self._buffer_bytes_max)
+        follower = _Follower(self._connection, self._reader, self._pattern, self._continues, buffer)
         return follower.follow(after, self._check_interval_s)
 
     async def last_sequence(self) -> int:
@@ -77,12 +78,14 @@ class JetStreamSessionFeed(JetStreamFeed):
         *,
         check_interval_s: float = CHECK_INTERVAL_S,
         buffer_records_max: int = BUFFER_RECORDS_MAX,
+        buffer_bytes_max: int = BUFFER_BYTES_MAX,
     ) -> None:
         super().__init__(
             connection,
             subjects.SESSIONS,
             check_interval_s=check_interval_s,
             buffer_records_max=buffer_records_max,
+            buffer_bytes_max=buffer_bytes_max,
         )
         self._pattern = subjects.session_fence(session_id)
         self._continues = _next_in_session
@@ -91,10 +94,11 @@ class JetStreamSessionFeed(JetStreamFeed):
 class _Buffer:
     """Live records that nobody has taken yet. Overflow throws them away: the log has them."""
 
-    def __init__(self, records_max: int) -> None:
+    def __init__(self, records_max: int, bytes_max: int) -> None:
         self._records: deque[RawRecord] = deque()
         self._bytes = 0
         self._records_max = records_max
+        self._bytes_max = bytes_max
         self.wake = asyncio.Event()
         self.must_check = False
         """The log's end must be compared: records were thrown away, or the connection was lost in between."""
@@ -103,7 +107,7 @@ class _Buffer:
         self.add(raw_record(message))
 
     def add(self, record: RawRecord) -> None:
-        if len(self._records) >= self._records_max or self._bytes >= BUFFER_BYTES_MAX:
+        if len(self._records) >= self._records_max or self._bytes >= self._bytes_max:
             self._records.clear()
             self._bytes = 0
             self.must_check = True

@@ -45,8 +45,17 @@ class _Page:
 class StreamReader:
     """Reads one stream."""
 
-    def __init__(self, connection: Connection, stream: str, *, page_records: int = PAGE_RECORDS) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        stream: str,
+        *,
+        page_records: int = PAGE_RECORDS,
+        deadline_s: float = api.DEADLINE_S,
+    ) -> None:
+        """``deadline_s``: how long each page, or each wait for ``reach``, may take before LogUnavailable."""
         self._connection = connection
+        self._deadline_s = deadline_s
         self._stream = stream
         self._page_records = page_records
 
@@ -94,7 +103,7 @@ class StreamReader:
 
     async def _following(self, pattern: str, position: int, reach: int) -> RawRecord | None:
         """What comes after ``position`` for the leader; None when everything up to ``reach`` is gone (purged)."""
-        deadline = api.Deadline.after(api.DEADLINE_S)
+        deadline = api.Deadline.after(self._deadline_s)
         while True:
             following = await self.next(pattern, after=position)
             if following is not None:
@@ -106,7 +115,7 @@ class StreamReader:
     async def _stream_end(self) -> int:
         """The last sequence that the stream has given, whether the record still exists or not."""
         try:
-            info = await api.call(self._connection, f"STREAM.INFO.{self._stream}", {})
+            info = await self._call(f"STREAM.INFO.{self._stream}", {})
         except api.ApiError as error:
             raise LogUnavailable(str(error)) from error
         end: int = info["state"]["last_seq"]
@@ -114,12 +123,15 @@ class StreamReader:
 
     async def _from_leader(self, question: dict[str, Any]) -> LeaderRecord | None:
         try:
-            answer = await api.call(self._connection, f"STREAM.MSG.GET.{self._stream}", question)
+            answer = await self._call(f"STREAM.MSG.GET.{self._stream}", question)
         except api.ApiError as error:
             if error.error == api.NOT_FOUND:
                 return None
             raise LogUnavailable(str(error)) from error
         return _leader_record(answer["message"])
+
+    async def _call(self, subject: str, question: dict[str, Any]) -> dict[str, Any]:
+        return await api.call(self._connection, subject, question, deadline_s=self._deadline_s)
 
     def _start_page(self, pattern: str, after: int) -> "asyncio.Task[_Page]":
         task = asyncio.create_task(self._page(pattern, after))
@@ -136,7 +148,7 @@ class StreamReader:
         payload = orjson.dumps(question)
         try:
             return await api.retrying(
-                self._connection, api.Deadline.after(api.DEADLINE_S), lambda: self._page_once(payload)
+                self._connection, api.Deadline.after(self._deadline_s), lambda: self._page_once(payload)
             )
         except api.ApiError as error:
             raise LogUnavailable(str(error)) from error

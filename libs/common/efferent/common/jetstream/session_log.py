@@ -57,7 +57,7 @@ class JetStreamSessionLog:
         self._connection = connection
         self._blobs = blobs
         self._payloads = RecordPayloads(blobs)
-        self._reader = StreamReader(connection, subjects.SESSIONS, page_records=page_records)
+        self._reader = StreamReader(connection, subjects.SESSIONS, page_records=page_records, deadline_s=deadline_s)
         self._appender = Appender(connection, self._reader, deadline_s=deadline_s)
 
     async def append(self, session_id: SessionId, side: Side, record: Record, *, expected: int) -> int:

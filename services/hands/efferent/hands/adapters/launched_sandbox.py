@@ -17,7 +17,7 @@ from efferent.hands.adapters.launcher import Launcher
 from efferent.hands.adapters.shell import Shell
 from efferent.hands.folder import WRITABLE, SessionFolder
 from efferent.hands.launcher.messages import RunTool, StartSandbox
-from efferent.hands.ports import CommandResult, DiskUsage, SandboxDied, SandboxFailed
+from efferent.hands.ports import CommandResult, DiskUsage, SandboxDied, SandboxFailed, TimedOut
 from efferent.hands.settings import HandsSettings
 from efferent.hands.tools.requests import FileRequest, Measure, Reply
 
@@ -70,7 +70,10 @@ class LaunchedSandbox:
     async def run(self, command: str, timeout_s: float, on_output: Callable[[bytes], None]) -> CommandResult:
         """Run a command in the session's shell. Raises SandboxDied."""
         with self._broken_by_failure():
-            return await self._shell.run(command, timeout_s, on_output)
+            result = await self._shell.run(command, timeout_s, on_output)
+        if isinstance(result.end, TimedOut) and self._is_crowded():
+            self._break()
+        return result
 
     async def restart_shell(self) -> None:
         """End the shell. Raises SandboxDied."""
@@ -155,9 +158,17 @@ class LaunchedSandbox:
         try:
             yield
         except SandboxDied:
-            self._is_broken = True
-            self._signal()
+            self._break()
             raise
+
+    def _is_crowded(self) -> bool:
+        """Whether so many processes outlived their shell that the next one could not work."""
+        return len(processes.descendants(self._pid)) > self._settings.processes_max // 2
+
+    def _break(self) -> None:
+        """End the sandbox because it is of no use any more; the next call gets another."""
+        self._is_broken = True
+        self._signal()
 
 
 async def launch_sandbox(
