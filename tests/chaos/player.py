@@ -2,15 +2,15 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 import aiohttp
 
-from tests.chaos.turns import Turns
+from tests.chaos.turns import Turns, tools_of
 from tests.support.model_control import ModelControl
 from tests.support.playing import MODEL, fresh_name
-from tests.support.raw_api import Answer, RawApi, frames
+from tests.support.raw_api import RawApi, frames
 
 Step = Literal["between turns", "sending", "answering", "tool running", "result recorded", "waiting", "finishing"]
 STEPS: Final[tuple[Step, ...]] = ("sending", "answering", "tool running", "result recorded", "waiting", "finishing")
@@ -18,13 +18,12 @@ RECONNECT_S: Final = 0.1
 READER_SILENCE_S: Final = 12.0
 """A stream that is silent for longer is dead: heartbeats come more often."""
 SETTLE_S: Final = 60.0
-HOLD_S: Final = (0.1, 0.9)
+HOLD_S: Final = (0.1, 0.7)
 STEER_CHANCE: Final = 0.15
 INTERRUPT_CHANCE: Final = 0.08
-_STEP_AFTER: Final[dict[str, Step]] = {
-    "span.model_request_start": "answering",
-    "agent.tool_result": "result recorded",
-}
+_STATUSES: Final = (
+    "session.status_running", "session.status_idle", "session.status_rescheduled", "session.status_terminated",
+)  # fmt: skip
 _GONE: Final = (aiohttp.ClientError, TimeoutError, ConnectionError)
 
 
@@ -49,79 +48,70 @@ class Player:
         self._dice = dice
         self._moved = moved
         self._last_id = ""
+        self._caught_up: set[str] = set()
         self._changed = asyncio.Condition()
         self._ending = False
-        self._opening: set[asyncio.Task[None]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
 
-    async def create(self) -> None:
-        """Make the session; the storm has not begun yet."""
-        tools = self._made_tools()
+    async def start(self) -> None:
+        """Make the session and begin to read it; the storm has not begun yet."""
         environment = await self._made("/v1/environments", {"name": fresh_name("chaos")})
-        agent = await self._made("/v1/agents", {"name": "chaos", "model": MODEL, "tools": tools})
+        described = {"name": "chaos", "model": MODEL, "tools": tools_of(self.turns.style)}
+        agent = await self._made("/v1/agents", described)
         body = {"agent": agent["id"], "environment_id": environment["id"]}
         self.session_id = (await self._made("/v1/sessions", body))["id"]
+        self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._open_gates())]
+
+    async def stop(self) -> None:
+        """Stop reading. Raises what reading raised."""
+        for task in self._tasks:
+            task.cancel()
+        for result in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
 
     async def play(self) -> None:
         """Play turn after turn; returns when the one that was going on at the end is over."""
-        reading = asyncio.create_task(self._read())
-        try:
-            acted_on: str | None = None
-            while not (self._ending and self._is_over() and acted_on != self._status_id()):
-                if self._is_idle() and acted_on != self._status_id():
-                    acted_on = self._status_id()
-                    if not await self._act():
-                        acted_on = None
-                else:
-                    await self._disturb()
-                    await self._next_change()
-        finally:
-            reading.cancel()
-            await asyncio.wait([reading, *self._opening])
+        acted_on: str | None = None
+        while not (self._ending and self._is_over() and acted_on != self._status_id()):
+            if self._is_idle() and acted_on != self._status_id():
+                acted_on = self._status_id()
+                if not await self._act():
+                    acted_on = None
+                    await asyncio.sleep(RECONNECT_S)
+            else:
+                await self._disturb()
+                await self._next_change()
 
     def end(self) -> None:
         """Begin no further turn."""
         self._ending = True
-        for gate in self.turns.gates:
-            self._open_soon(gate, 0.0)
+
+    async def marks(self) -> list[str]:
+        """The marks in the sandbox, asked for in a last turn after the storm."""
+        asked = self.turns.reading()
+        assert await self._send(asked), f"the storm is over, and a send is not answered: {self.refused[-1:]}"
+        async with asyncio.timeout(SETTLE_S):
+            while not (self._is_over() and self._was_taken_in(asked)):
+                if self._waiting_calls() and self._is_idle():
+                    assert await self._act()
+                    status = self._status_id()
+                    while self._status_id() == status:
+                        await self._next_change()
+                else:
+                    await self._next_change()
+        results = [event for event in self.seen if event["type"] == "agent.tool_result"]
+        assert not results[-1]["is_error"], results[-1]
+        return "".join(block["text"] for block in results[-1]["content"]).split()
 
     async def list(self) -> list[dict[str, Any]]:
         """The whole history as it is listed; tried again while the gateway is away."""
         async with asyncio.timeout(SETTLE_S):
             while True:
                 try:
-                    path = f"/v1/sessions/{self.session_id}/events?limit=1000"
-                    found: list[dict[str, Any]] = []
-                    page = ""
-                    while True:
-                        answer = await self._api.call("GET", path + page)
-                        if answer.status != 200:
-                            break
-                        found += answer.json["data"]
-                        if not answer.json["next_page"]:
-                            return found
-                        page = f"&page={answer.json['next_page']}"
+                    return await self._list_once()
                 except _GONE:
-                    pass
-                await asyncio.sleep(RECONNECT_S)
-
-    async def marks(self) -> list[str]:
-        """The marks in the sandbox; asked for in a last turn after the storm."""
-        before = self._status_id()
-        assert await self._send(self.turns.reading()), "the storm is over, and a send is not answered"
-        async with asyncio.timeout(SETTLE_S):
-            reading = asyncio.create_task(self._read())
-            try:
-                while self._status_id() == before or not self._is_idle():
-                    if self._is_idle() and self._waiting_calls():
-                        before = self._status_id()
-                        assert await self._act()
-                    await self._next_change()
-            finally:
-                reading.cancel()
-                await asyncio.wait([reading])
-        results = [event for event in self.seen if event["type"] == "agent.tool_result"]
-        assert not results[-1]["is_error"], results[-1]
-        return "".join(block["text"] for block in results[-1]["content"]).split()
+                    await asyncio.sleep(RECONNECT_S)
 
     # --- acting -----------------------------------------------------------------------------------------------------
 
@@ -131,8 +121,6 @@ class Player:
         if calls:
             await asyncio.sleep(self._dice.uniform(*HOLD_S))
             return await self._send(*(self.turns.answer_to(use) for use in calls))
-        if self._ending:
-            return True
         return await self._send(self.turns.message())
 
     async def _disturb(self) -> None:
@@ -146,25 +134,25 @@ class Player:
             await self._send(self.turns.steering())
 
     async def _send(self, *events: dict[str, Any]) -> bool:
-        """Send once. True when it was acknowledged, or lost and found in the list."""
-        self._at("sending")
+        """Send once. True when it was acknowledged, or its answer was lost and it is found in the list."""
+        if self.step in ("between turns", "waiting"):
+            self._at("sending")
         try:
             answer = await self._api.send(self.session_id, *events)
         except _GONE:
-            return await self._look_for(events)
+            return await self._look_for(events[0])
         if answer.status == 200:
             self.acknowledged += answer.json["data"]
             return True
         if answer.status < 500:
             self.refused.append(answer.text)
             return False
-        return await self._look_for(events)
+        return await self._look_for(events[0])
 
-    async def _look_for(self, events: tuple[dict[str, Any], ...]) -> bool:
+    async def _look_for(self, sent: dict[str, Any]) -> bool:
         """A send whose answer was lost may have happened or not."""
         self.lost += 1
-        listed = await self.list()
-        return any(_is_echo(found, events[0]) for found in listed)
+        return any(_is_echo(found, sent) for found in await self.list())
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -183,9 +171,11 @@ class Player:
             await asyncio.sleep(RECONNECT_S)
 
     async def _catch_up(self) -> None:
-        """Take in what came before the first stream was open; the stream's own events come after it."""
-        for event in await self.list():
-            if event.get("processed_at") is not None:
+        """Without an id to resume from, the list says what came before the stream was open."""
+        known = {event["id"] for event in self.seen}
+        for event in await self._list_once():
+            if event.get("processed_at") is not None and event["id"] not in known:
+                self._caught_up.add(event["id"])
                 await self._take(event)
 
     async def _follow(self, response: aiohttp.ClientResponse) -> None:
@@ -197,45 +187,60 @@ class Player:
                 return
             if frame.data is not None:
                 self._last_id = frame.id or ""
-                await self._take(frame.data)
+                if frame.data["id"] not in self._caught_up:
+                    await self._take(frame.data)
+
+    async def _list_once(self) -> list[dict[str, Any]]:
+        path = f"/v1/sessions/{self.session_id}/events?limit=1000"
+        found: list[dict[str, Any]] = []
+        page = ""
+        while True:
+            answer = await self._api.call("GET", path + page)
+            if answer.status != 200:
+                raise ConnectionError(answer.text)
+            found += answer.json["data"]
+            if not answer.json["next_page"]:
+                return found
+            page = f"&page={answer.json['next_page']}"
 
     async def _take(self, event: dict[str, Any]) -> None:
         self.seen.append(event)
-        if event["type"] == "span.model_request_start":
-            for gate in self.turns.gates:
-                self._open_soon(gate, self._dice.uniform(*HOLD_S))
-        self._at(self._step_now(event))
+        self._at(self._step_after(event))
         async with self._changed:
             self._changed.notify_all()
 
-    def _step_now(self, event: dict[str, Any]) -> Step:
-        if event["type"] == "span.model_request_end" and self._open_calls():
-            return "tool running"
-        if event["type"] == "session.status_idle":
-            return "waiting" if event["stop_reason"]["type"] == "requires_action" else "between turns"
-        return _STEP_AFTER.get(event["type"], self.step)
+    def _step_after(self, event: dict[str, Any]) -> Step:
+        match event["type"]:
+            case "span.model_request_start":
+                return "answering"
+            case "span.model_request_end" if self._open_calls():
+                return "tool running"
+            case "agent.tool_result":
+                return "result recorded"
+            case "session.status_idle":
+                return "waiting" if self._waiting_calls() else "between turns"
+            case _:
+                return self.step
 
     def _at(self, step: Step) -> None:
         self.step = step
         self._moved()
 
-    def _open_soon(self, gate: str, seconds: float) -> None:
-        async def open_it() -> None:
-            await asyncio.sleep(seconds)
-            if gate in self.turns.gates and self.step == "answering":
-                self._at("finishing")
-            await self._model.open(gate)
-
-        task = asyncio.create_task(open_it())
-        self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+    async def _open_gates(self) -> None:
+        """Let each held request go after a while."""
+        while True:
+            await asyncio.sleep(self._dice.uniform(*HOLD_S))
+            for gate in list(self.turns.gates):
+                if await self._model.waiting_now(gate):
+                    self.turns.gates.remove(gate)
+                    if self.step == "answering":
+                        self._at("finishing")
+                    await self._model.open(gate)
 
     # --- what is known ----------------------------------------------------------------------------------------------
 
     def _status(self) -> dict[str, Any] | None:
-        kinds = ("session.status_running", "session.status_idle", "session.status_rescheduled",
-                 "session.status_terminated")  # fmt: skip
-        return next((event for event in reversed(self.seen) if event["type"] in kinds), None)
+        return next((event for event in reversed(self.seen) if event["type"] in _STATUSES), None)
 
     def _status_id(self) -> str:
         status = self._status()
@@ -258,6 +263,9 @@ class Player:
         wanted = status["stop_reason"].get("event_ids", [])
         return [event for event in self.seen if event["id"] in wanted]
 
+    def _was_taken_in(self, sent: dict[str, Any]) -> bool:
+        return any(_is_echo(found, sent) for found in self.seen)
+
     def _open_calls(self) -> set[str]:
         results = {event.get("tool_use_id") for event in self.seen if event["type"] == "agent.tool_result"}
         return {event["id"] for event in self.seen if event["type"] == "agent.tool_use"} - results
@@ -272,17 +280,15 @@ class Player:
                 return
 
     async def _made(self, path: str, body: dict[str, Any]) -> Any:
-        answer: Answer = await self._api.call("POST", path, body)
+        answer = await self._api.call("POST", path, body)
         assert answer.status == 200, answer.text
         return answer.json
 
-    def _made_tools(self) -> list[dict[str, Any]]:
-        from tests.chaos.turns import tools_of
-
-        return tools_of(self.turns.style)
-
 
 def _is_echo(found: dict[str, Any], sent: dict[str, Any]) -> bool:
-    return all(found.get(name) == value for name, value in sent.items() if name != "content") and (
-        "content" not in sent or found.get("content") == sent["content"]
-    )
+    return all(found.get(name) == value for name, value in sent.items())
+
+
+def ids_of(events: Sequence[dict[str, Any]]) -> list[str]:
+    """The ids of events."""
+    return [str(event["id"]) for event in events]

@@ -16,6 +16,7 @@ from typing import Final
 
 READY_WAIT_S: Final = 60.0
 STOP_WAIT_S: Final = 15.0
+SPAWN_WAIT_S: Final = 10.0
 API_KEY: Final = "sk-ant-efferent-test-key-0123456789abcdef"
 SERVICES: Final = ("nats", "hands", "brain", "gateway")
 
@@ -101,8 +102,14 @@ class EfferentServer:
         return found
 
     def kill(self, service: str) -> int:
-        """SIGKILL one service; the supervisor starts it again. Returns the pid that died."""
-        pid = self.pids()[service]
+        """SIGKILL one service; the supervisor starts it again. Waits for one that is just being started.
+
+        Returns the pid that died.
+        """
+        deadline = time.monotonic() + SPAWN_WAIT_S
+        while (pid := self.pids().get(service)) is None:
+            assert time.monotonic() < deadline, f"{service} is not started again: {self.tail()}"
+            time.sleep(0.02)
         os.kill(pid, signal.SIGKILL)
         return pid
 
