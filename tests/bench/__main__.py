@@ -9,8 +9,10 @@ Its own process is the client of what it measures. Nothing else should run on th
 """
 
 import argparse
+import asyncio
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -56,6 +58,8 @@ MEASURES: Final[dict[str, Measure]] = {
 
 async def run(sizes: Sizes, names: list[str]) -> list[Figure]:
     """Measure these groups."""
+    if (task := asyncio.current_task()) is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="efferent-bench-") as folder:
         async with stage.running(sizes, Path(folder)) as at:

@@ -45,8 +45,8 @@ FULL: Final = Sizes(
 )
 
 QUICK: Final = Sizes(
-    text_turns={1: 20, 20: 60, 100: 100},
-    tool_turns={1: 5, 20: 20, 100: 100},
+    text_turns={1: 20, 20: 60},
+    tool_turns={1: 4, 4: 8},
     first_deltas=5,
     creates=20,
     cold_tools=3,

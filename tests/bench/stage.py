@@ -53,8 +53,8 @@ async def running(sizes: Sizes, folder: Path) -> AsyncIterator[Stage]:
         server = EfferentServer(
             folder / "data", {"ANTHROPIC_BASE_URL": model_url, "ANTHROPIC_API_KEY": "bench-provider-key"}
         )
+        stack.callback(_stop, server)
         await asyncio.to_thread(server.start)
-        stack.callback(server.stop)
         client = await stack.enter_async_context(Client(server.base_url, API_KEY))
         await client.prepare()
         floor = await stack.enter_async_context(Client(floor_url))
@@ -81,6 +81,11 @@ async def _floor_process(part: str, spec: nats_server.ServerSpec, model_url: str
     finally:
         process.stdin.close()
         await process.wait()
+
+
+def _stop(server: EfferentServer) -> None:
+    if server.process is not None:
+        server.stop()
 
 
 def _pid_of(module: str) -> int:

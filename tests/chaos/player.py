@@ -104,7 +104,7 @@ class Player:
         assert not results[-1]["is_error"], results[-1]
         return "".join(block["text"] for block in results[-1]["content"]).split()
 
-    async def list(self) -> list[dict[str, Any]]:
+    async def history(self) -> list[dict[str, Any]]:
         """The whole history as it is listed; tried again while the gateway is away."""
         async with asyncio.timeout(SETTLE_S):
             while True:
@@ -152,7 +152,7 @@ class Player:
     async def _look_for(self, sent: dict[str, Any]) -> bool:
         """A send whose answer was lost may have happened or not."""
         self.lost += 1
-        return any(_is_echo(found, sent) for found in await self.list())
+        return any(_is_echo(found, sent) for found in await self.history())
 
     # --- reading ----------------------------------------------------------------------------------------------------
 

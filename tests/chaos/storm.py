@@ -140,7 +140,7 @@ class Storm:
 
     async def _check(self, player: Player) -> None:
         marks = Counter(await player.marks())
-        listed = await player.list()
+        listed = await player.history()
         found = problems_of(listed, ended=True)
         found += _lost_events(player, listed)
         found += self._marks_problems(listed, marks)

@@ -39,7 +39,7 @@ class Turns:
     dice: random.Random
     gates: list[str] = field(default_factory=list)
     """Gates that the newest message's requests wait at, in order."""
-    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def message(self) -> dict[str, Any]:
         """The next turn: one to three rounds of tools, then a text."""

@@ -61,8 +61,8 @@ from efferent.common.jetstream.feed import JetStreamFeed
 from efferent.common.jetstream.session_log import JetStreamSessionLog
 from efferent.common.runtime import nats_server
 from efferent.common.runtime.clock import RandomSeeds, SystemClock
-from efferent.gateway.event_index import Deletion
-from efferent.gateway.live import Reader
+from efferent.gateway.live_reader import Reader
+from efferent.gateway.projected import Deletion
 from efferent.gateway.session_services import SessionParts, SessionServices
 
 WORKSPACE: Final = WorkspaceId("wrkspc_test")

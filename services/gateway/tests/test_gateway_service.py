@@ -128,7 +128,8 @@ async def test_a_request_that_is_being_served_is_answered_before_a_drain_ends(tm
         assert (await up.call("GET", "/v1/agents")).status == 200  # the key is known from here on
         server.process.send_signal(signal.SIGSTOP)
         creating = asyncio.create_task(up.call("POST", "/v1/agents", AGENT))
-        await up.call("GET", "/healthz")  # by now the request before it waits for the log
+        while b"efferent_http_requests_open 2" not in (await up.call("GET", "/metrics")).body:
+            pass
         draining = asyncio.create_task(up.gateway.drain())
         await asyncio.sleep(0)
         server.process.send_signal(signal.SIGCONT)

@@ -79,7 +79,23 @@ async def test_initial_events_start_the_session_running(tmp_path: Path) -> None:
         assert (await made.session(initial_events=[]))["status"] == "idle"
 
 
+FILE_DOCUMENT = {"type": "document", "source": {"type": "file", "file_id": "file_x"}}
 REFUSED: list[tuple[dict[str, object], int, str]] = [
+    (
+        {"initial_events": [{"type": "user.message", "content": [FILE_DOCUMENT] * 101}]},
+        400,
+        "initial_events: at most 100 document blocks may come from files",
+    ),
+    (
+        {"initial_events": [{"type": "user.message", "content": [FILE_DOCUMENT] * 100}]},
+        400,
+        "initial_events[0].content[0].source: a file as the source is not available",
+    ),
+    (
+        {"initial_events": [{"type": "user.message", "content": [{"type": "text", "text": "x"}] * 1_001}]},
+        400,
+        "initial_events[0].content: must have at most 1000 entries",
+    ),
     ({"agent": None}, 400, "Failed to parse request: agent"),
     ({"agent": "nonsense"}, 400, "Invalid agent ID."),
     ({"agent": "agent_unknown"}, 404, "Agent not found."),

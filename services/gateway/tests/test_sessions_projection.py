@@ -12,12 +12,13 @@ from efferent.common.domain.events import AgentToolUse
 from efferent.common.domain.events.agent import Permission
 from efferent.common.domain.ids import EventId, SessionId
 from efferent.common.jetstream import subjects
-from efferent.gateway import session_projection
+from efferent.gateway import index_writer, session_projection
 from efferent.gateway.errors import Overloaded
-from efferent.gateway.event_index import Changes, Deletion, EventIndex, EventQuery, Folded, SessionQuery
+from efferent.gateway.event_index import EventIndex
+from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
 from efferent.gateway.public_events import Position, PublicEvent
-from efferent.gateway.session_projection import SessionStates
 from efferent.gateway.session_services import INDEX_FILE, SessionServices
+from efferent.gateway.session_states import SessionStates
 from efferent.gateway.state_blob import dump_state, load_state
 from services.gateway.tests.session_rig import WAIT_S, WORKSPACE, Make, Rig, build, message, rig
 
@@ -163,6 +164,14 @@ async def test_a_straggling_record_does_not_bring_a_deleted_session_back(tmp_pat
         assert await all_sessions(made.services) == []
 
 
+async def test_only_so_many_deleted_sessions_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_projection, "GONE_MAX", 2)
+    async with rig(tmp_path) as made:
+        gone = [Deletion(SessionId(f"sesn_{index}"), WORKSPACE, 1, b"{}") for index in range(3)]
+        made.services.projection.remove(gone)
+        assert list(made.services.projection._gone) == ["sesn_1", "sesn_2"]
+
+
 async def test_every_phase_of_a_call_survives_the_file(tmp_path: Path) -> None:
     async with rig(tmp_path) as made:
         session_id = await made.create(message("one"))
@@ -224,7 +233,7 @@ async def test_a_write_that_the_disk_refuses_is_only_delayed(tmp_path: Path) -> 
 
 
 async def test_a_write_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_projection, "_RETRY_S", 0.01)
+    monkeypatch.setattr(index_writer, "RETRY_S", 0.01)
     async with rig(tmp_path) as made:
         await made.create()
         await made.services.reach_end()

@@ -8,7 +8,8 @@ import pytest
 
 from efferent.common.domain.events import AgentMessage
 from efferent.common.domain.ids import EventId, SessionId, ThreadId
-from efferent.gateway.live import HEARTBEAT, LiveHub, Reader, TooManyReaders
+from efferent.gateway.live import LiveHub, TooManyReaders
+from efferent.gateway.live_reader import HEARTBEAT, Reader
 from efferent.gateway.public_events import Position, PublicEvent
 from services.gateway.tests.session_rig import WAIT_S, Rig, frames_of, message, read_until, retitled, rig
 

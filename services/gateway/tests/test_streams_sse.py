@@ -74,7 +74,7 @@ async def test_last_event_id_resumes_without_gap_or_repeat(tmp_path: Path, cut: 
 async def test_a_last_event_id_that_is_not_ours_is_refused(tmp_path: Path) -> None:
     async with api(tmp_path) as made:
         session = await made.session()
-        for text in ["nonsense", "1", "-", "1-", "-1", "1-2-3", "1" * 50 + "-0", "\u0661-\u0662"]:
+        for text in ["nonsense", "1", "-", "1-", "-1", "1-2-3", "1" * 50 + "-0", "999999-0", "\u0661-\u0662"]:
             answer = await made.call("GET", f"/v1/sessions/{session['id']}/events/stream", Last_Event_ID=text)
             assert (answer.status, answer.body["error"]["type"]) == (400, "invalid_request_error")
             assert "Last-Event-ID" in answer.message
@@ -213,6 +213,23 @@ async def test_a_client_that_takes_nothing_hurts_no_other_reader(tmp_path: Path)
                 while len(frames_of(data[: data.rfind(b"\n\n")])) < 8 * len(TURN):
                     data += await stuck.content.readany()
             assert [event["type"] for event in frames_of(data)] == TURN * 8
+            stuck.close()
+
+
+async def test_a_client_that_takes_nothing_for_too_long_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "STALL_S", 0.05)
+    async with api(tmp_path) as made:
+        session = await made.session()
+        session_id = SessionId(session["id"])
+        async with aiohttp.ClientSession(read_bufsize=1024) as other:
+            stuck = await other.get(f"{made.url}/v1/sessions/{session_id}/events/stream", headers=made.headers())
+            brain = made.brain(session_id)
+            async with asyncio.timeout(WAIT_S):
+                while made.services.hub.is_watched(session_id):
+                    await made.send(session_id, "again")
+                    await brain.answer("x" * 1_000_000)
             stuck.close()
 
 

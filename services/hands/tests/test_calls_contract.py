@@ -107,9 +107,9 @@ async def test_too_many_calls_at_once_are_refused(start_hands: Start, backend: s
 @pytest.mark.parametrize("name", ["../x", "", "a/b", "a.b", "x" * 101])
 async def test_ids_that_cannot_be_names_of_files_are_refused(start_hands: Start, name: str) -> None:
     hands = await start_hands(backend="process")
-    for given in ({"session": name}, {"call": name or " "}):
+    for session, call in ((name, "sevt_a"), (SESSION, name or " ")):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await hands.client.execute("bash", {"command": "true"}, **given)
+            await hands.client.execute("bash", {"command": "true"}, session=session, call=call)
         assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 

@@ -1,5 +1,6 @@
 """What code in a bubblewrap sandbox cannot see, reach or do."""
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
-from services.hands.tests.hands_client import Running, Start, until
+from services.hands.tests.hands_client import Running, Start
 
 SECRET = "a-secret-of-the-host"
 
@@ -28,9 +29,6 @@ async def test_two_sessions_share_nothing(sandboxed: Running) -> None:
     )
     assert "file" not in seen.ok()
     assert "sleep" not in seen.text
-    assert (
-        str(sandboxed.folder) not in (await sandboxed.client.bash("cat /proc/self/mountinfo", session=two)).ok() or True
-    )
 
 
 async def test_files_of_the_host_are_not_there(sandboxed: Running) -> None:
@@ -99,17 +97,21 @@ async def test_rights_are_gone_for_good(sandboxed: Running) -> None:
     assert (values["NoNewPrivs"], values["Seccomp"]) == ("1", "2")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a uid to give up")
 async def test_started_as_root_it_is_an_unprivileged_user_outside(sandboxed: Running) -> None:
     await sandboxed.client.bash("sleep 61 & echo > file")
-    assert (sandboxed.session_folder() / "workspace" / "file").stat().st_uid >= 1_900_000_000
-    owners = {
-        entry.stat().st_uid
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdecimal() and (entry / "cmdline").read_bytes() == b"sleep\x0061\x00"
-    }
-    assert owners
-    assert all(uid >= 1_900_000_000 for uid in owners)
+    owner = (sandboxed.session_folder() / "workspace" / "file").stat().st_uid
+    assert owner >= 1_900_000_000 if os.geteuid() == 0 else owner == os.geteuid()
+    assert owner in _owners(b"sleep\x0061\x00")
+
+
+def _owners(command_line: bytes) -> set[int]:
+    """The uids that run this command."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdecimal() and (entry / "cmdline").read_bytes() == command_line:
+                found.add(entry.stat().st_uid)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ async def test_started_as_root_it_is_an_unprivileged_user_outside(sandboxed: Run
         "chroot / true",
         "nsenter --target 1 --mount true",
         "dmesg",
-        "python3 -c 'import ctypes as c; l=c.CDLL(None,use_errno=True); exit(l.ptrace(0,0,0,0) == -1 and c.get_errno() == 1)'",
+        "python3 -c 'import ctypes as c; l=c.CDLL(None,use_errno=True); exit(l.ptrace(0,0,0,0) == -1)'",
         "python3 -c 'import socket; socket.socket(40, socket.SOCK_STREAM)'",
         "python3 -c 'import socket; socket.socket(38, socket.SOCK_SEQPACKET)'",
         "kill -9 1; test ! -e /proc/1/root/usr",
@@ -190,5 +192,4 @@ async def test_killing_everything_inside_is_answered_and_repaired(sandboxed: Run
     await sandboxed.client.bash("echo kept > file")
     outcome = await sandboxed.client.bash("kill -9 -1; sleep 5")
     assert outcome.is_error
-    await until(lambda: True)
     assert (await sandboxed.client.bash("cat file")).ok().endswith("kept")

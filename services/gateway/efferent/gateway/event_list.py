@@ -13,7 +13,7 @@ from efferent.common.domain.events import InputQueued, RequestAccepted
 from efferent.common.domain.events.user import QueuedInput
 from efferent.common.domain.ids import EventId, SessionId
 from efferent.common.ports import SessionLog
-from efferent.gateway.event_index import EventQuery, Folded
+from efferent.gateway.projected import EventQuery, Folded
 from efferent.gateway.public_events import BEFORE_ALL, Position, PublicEvent, events_of_stored
 from efferent.gateway.session_projection import SessionProjection
 

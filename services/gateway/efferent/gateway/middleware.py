@@ -43,6 +43,7 @@ def make(context: GatewayContext, keys: KeyRing) -> Middleware:
         request[REQUEST_ID] = request_id
         started_s = context.clock.monotonic_s()
         status = 499  # the client went away
+        context.metrics.requests_open.value += 1
         try:
             try:
                 response = await checked(request, handler)
@@ -51,6 +52,7 @@ def make(context: GatewayContext, keys: KeyRing) -> Middleware:
             status = response.status
             return response
         finally:
+            context.metrics.requests_open.value -= 1
             _report(context, request, status, context.clock.monotonic_s() - started_s)
 
     return middleware

@@ -15,7 +15,7 @@ import orjson
 from efferent.common.domain.ids import SessionId, WorkspaceId
 from efferent.common.jetstream import subjects
 from efferent.common.ports import BlobStore, ControlLog, LogConflict, RawRecord, SessionLog
-from efferent.gateway.event_index import Deletion
+from efferent.gateway.projected import Deletion
 from efferent.gateway.public_events import Position, PublicEvent
 from efferent.gateway.session_projection import SessionProjection
 

@@ -8,12 +8,10 @@ the last one otherwise), one reads. States of recently seen sessions stay in mem
 import asyncio
 import logging
 import sqlite3
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -22,21 +20,13 @@ from efferent.common.domain.ids import SessionId
 from efferent.common.domain.record import Record
 from efferent.common.ports import LogUnreadable, SessionLog
 from efferent.gateway.errors import Overloaded
-from efferent.gateway.event_index import (
-    Changes,
-    Deletion,
-    EventIndex,
-    EventQuery,
-    Folded,
-    SessionQuery,
-    delete_file,
-    is_damage,
-)
+from efferent.gateway.event_index import EventIndex, delete_file, is_damage
+from efferent.gateway.index_writer import IndexWriter
 from efferent.gateway.progress import Progress
+from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
 from efferent.gateway.public_events import Position, PublicEvent
+from efferent.gateway.session_states import SessionStates
 
-STATES_MAX: Final = 4_096
-"""Folded states kept in memory beyond those that wait to be written."""
 RECORDS_WAITING_MAX: Final = 10_000
 """Records that wait to be written; the feed waits while there are more."""
 WRITE_DELAY_S: Final = 0.02
@@ -44,7 +34,6 @@ WRITE_DELAY_S: Final = 0.02
 REACH_DEADLINE_S: Final = 5.0
 GONE_MAX: Final = 100_000
 """Deleted sessions remembered, so that a straggling record does not bring one back."""
-_RETRY_S: Final = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -63,119 +52,6 @@ class CommittedRecord:
 
 class ProjectionBehind(Overloaded):
     """The projection cannot answer now: it is being built again, or it has not come far enough."""
-
-
-class SessionStates:
-    """Folded states in memory: the newest that this process knows of each session."""
-
-    def __init__(self, *, states_max: int = STATES_MAX) -> None:
-        self._states: OrderedDict[SessionId, Folded] = OrderedDict()
-        self._states_max = states_max
-        self._unwritten: dict[SessionId, int] = {}
-
-    def get(self, session_id: SessionId) -> Folded | None:
-        """The state, or None when it is not in memory."""
-        folded = self._states.get(session_id)
-        if folded is not None:
-            self._states.move_to_end(session_id)
-        return folded
-
-    def put(self, session_id: SessionId, folded: Folded) -> None:
-        """Remember a state unless a newer one is known."""
-        known = self._states.get(session_id)
-        if known is None or known.sequence < folded.sequence:
-            self._states[session_id] = folded
-        self._states.move_to_end(session_id)
-        self._evict()
-
-    def forget(self, session_id: SessionId) -> None:
-        """The session is gone."""
-        self._states.pop(session_id, None)
-        self._unwritten.pop(session_id, None)
-
-    def wrote(self, states: Iterable[tuple[SessionId, int]]) -> None:
-        """These states, up to these sequences, are in the file now."""
-        for session_id, sequence in states:
-            if self._unwritten.get(session_id, sequence + 1) <= sequence:
-                del self._unwritten[session_id]
-        self._evict()
-
-    def will_write(self, session_id: SessionId, sequence: int) -> None:
-        """The state of this sequence is on its way to the file."""
-        self._unwritten[session_id] = sequence
-
-    def _evict(self) -> None:
-        excess = len(self._states) - len(self._unwritten) - self._states_max
-        if excess <= 0:
-            return
-        oldest = (session_id for session_id in self._states if session_id not in self._unwritten)
-        for session_id in list(islice(oldest, excess)):
-            del self._states[session_id]
-
-
-class _Writer(threading.Thread):
-    """Writes what waits, one transaction at a time; keeps trying while the disk refuses."""
-
-    def __init__(
-        self,
-        index: EventIndex,
-        delay_s: float,
-        wrote: Callable[[Changes], object],
-        damaged: Callable[[sqlite3.Error], object],
-    ) -> None:
-        super().__init__(name="session-index-writer", daemon=True)
-        self._index = index
-        self._delay_s = delay_s
-        self._wrote = wrote
-        self._damaged = damaged
-        self._changed = threading.Condition()
-        self._waiting: Changes | None = None
-        self._is_urgent = False
-        self._is_closed = False
-
-    def add(self, changes: Changes) -> None:
-        with self._changed:
-            if self._waiting is None:
-                self._waiting = changes
-                self._changed.notify()
-            else:
-                self._waiting.merge(changes)
-
-    def hurry(self) -> None:
-        with self._changed:
-            self._is_urgent = True
-            self._changed.notify()
-
-    def close(self) -> None:
-        """Write what waits, then end."""
-        with self._changed:
-            self._is_closed = True
-            self._changed.notify()
-        self.join()
-
-    def run(self) -> None:
-        while (changes := self._take()) is not None:
-            while True:
-                try:
-                    self._index.write(changes)
-                    break
-                except sqlite3.Error as error:
-                    _log.error("session index: cannot write: %s", error)
-                    if is_damage(error):
-                        self._damaged(error)
-                        return
-                    with self._changed:
-                        if self._changed.wait_for(lambda: self._is_closed, _RETRY_S):
-                            return
-            self._wrote(changes)
-
-    def _take(self) -> Changes | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting is not None or self._is_closed)
-            if not self._is_closed:
-                self._changed.wait_for(lambda: self._is_urgent or self._is_closed, self._delay_s)
-            changes, self._waiting, self._is_urgent = self._waiting, None, False
-            return changes
 
 
 class SessionProjection:
@@ -197,7 +73,7 @@ class SessionProjection:
         self._write_delay_s = write_delay_s
         self._reach_deadline_s = reach_deadline_s
         self._reader: EventIndex | None = None
-        self._writer: _Writer | None = None
+        self._writer: IndexWriter | None = None
         self._writing_index: EventIndex | None = None
         self._read_thread: ThreadPoolExecutor | None = None
         self.damaged = asyncio.Event()
@@ -221,7 +97,7 @@ class SessionProjection:
         applied = self._writing_index.applied()
         self.progress.reset(applied)
         loop = asyncio.get_running_loop()
-        self._writer = _Writer(
+        self._writer = IndexWriter(
             self._writing_index,
             self._write_delay_s,
             lambda changes: loop.call_soon_threadsafe(self._wrote, changes),

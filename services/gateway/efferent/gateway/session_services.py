@@ -94,9 +94,7 @@ class SessionServices:
             parts.index_dir / INDEX_FILE, parts.log, reach_deadline_s=parts.behind_wait_s
         )
         self.hub = LiveHub(parts.log, SubscribedPreviews(parts.connection))
-        self.store = SessionStore(
-            parts.log, self.projection, parts.clock, parts.ids, deadline_s=parts.write_deadline_s
-        )
+        self.store = SessionStore(parts.log, self.projection, parts.clock, parts.ids, deadline_s=parts.write_deadline_s)
         self.deletion = SessionDeletion(parts.log, parts.control_log, parts.blobs, self.projection, parts.sandboxes)
         self.tombstones = TombstoneListener(self.projection, self.hub.session_gone)
         self._payloads = RecordPayloads(parts.blobs)

@@ -18,7 +18,7 @@ from efferent.common.domain.refusals import Refused
 from efferent.common.domain.state import SessionState
 from efferent.common.ports import Clock, IdSource, LogConflict, SessionLog
 from efferent.gateway.errors import NotFound, Overloaded
-from efferent.gateway.event_index import Folded
+from efferent.gateway.projected import Folded
 from efferent.gateway.session_projection import SessionProjection
 
 EXECUTE_DEADLINE_S: Final = 5.0

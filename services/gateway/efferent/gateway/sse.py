@@ -9,7 +9,8 @@ from aiohttp import web
 from efferent.common.domain.ids import SessionId
 from efferent.common.ports import LogUnavailable
 from efferent.gateway.errors import InvalidRequest, NotFound
-from efferent.gateway.live import LiveHub, Reader
+from efferent.gateway.live import LiveHub
+from efferent.gateway.live_reader import Reader
 from efferent.gateway.public_events import Position, parse_position
 
 HEARTBEAT_S: Final = 8.0
@@ -18,6 +19,7 @@ STALL_S: Final = 60.0
 """How long a client may take nothing before its connection is given up."""
 PREVIEW_TYPES: Final = ("agent.message", "agent.thinking")
 PREVIEW_VALUES_MAX: Final = 100
+LAST_EVENT_ID_TEXT: Final = "Last-Event-ID: not the id of an event of this stream"
 
 _HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -45,7 +47,7 @@ def resume_position(request: web.Request) -> Position | None:
         return None
     position = parse_position(text)
     if position is None:
-        raise InvalidRequest("Last-Event-ID: not the id of an event of this stream")
+        raise InvalidRequest(LAST_EVENT_ID_TEXT)
     return position
 
 
@@ -60,6 +62,8 @@ async def stream(
         opened_at = await hub.log.last_sequence(session_id)
         if opened_at == 0:
             raise NotFound("Session not found.")
+        if resume is not None and resume.sequence > opened_at:
+            raise InvalidRequest(LAST_EVENT_ID_TEXT)
         if resume is not None:
             reader.resume_after(resume, opened_at)
         else:

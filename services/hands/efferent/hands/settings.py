@@ -57,7 +57,7 @@ class HandsSettings(BaseSettings):
     """Results of a session that are kept to be asked for again; of older calls only the fact that they ran."""
     journal_bytes_max: PositiveInt = 64 * MIB
 
-    drain_s: PositiveFloat = 1.5
+    drain_s: PositiveFloat = 1.0
     """How long a drain waits for running calls before they are interrupted."""
     check_ttl_s: PositiveFloat = 60.0
     """How long a good answer to "can calls run here?" is believed."""

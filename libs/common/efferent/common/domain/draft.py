@@ -42,6 +42,7 @@ class Draft:
     stamp: Stamp
     entries: list[Entry] = field(default_factory=list)
     _ids: int = 0
+    _now: Timestamp | None = None
 
     def id(self) -> EventId:
         """The next fresh event id."""
@@ -50,7 +51,7 @@ class Draft:
 
     def at(self) -> Timestamp:
         """Time of the next event: ``max(now, last + 1 us)``."""
-        now = from_epoch_us(self.stamp.now_us)
+        now = self._now = self._now or from_epoch_us(self.stamp.now_us)
         return now if now > self.state.last_at else after(self.state.last_at)
 
     def add[E: PublicEvent | InternalEvent](

@@ -47,6 +47,9 @@ def configure(service: str, level: str = "INFO", stream: TextIO | None = None) -
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.raiseExceptions = False  # a closed stderr (the supervisor is dead) must not become a second error
+    # Not shown, so not looked up: every request of the gateway writes a line, and the walk up the stack is half of it.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def _error_fields(error: BaseException) -> dict[str, object]:

@@ -84,7 +84,7 @@ class Metrics:
         self.request_seconds = Histogram(
             "efferent_http_request_seconds", "Time from a request's head to the end of its answer.", ("route",)
         )
-        self.streams_open = Gauge("efferent_sse_streams_open", "Event streams that are open.")
+        self.requests_open = Gauge("efferent_http_requests_open", "Requests that are being served, streams included.")
         self.records_unreadable = Counter(
             "efferent_records_unreadable_total", "Records of a shape that this release does not know.", ("stream",)
         )

@@ -11,9 +11,9 @@ from efferent.common.domain.ids import SessionId, WorkspaceId, parse_session_id
 from efferent.gateway import cursors, sse
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.errors import InvalidRequest
-from efferent.gateway.event_index import EventQuery, Folded, TimeRange
 from efferent.gateway.event_list import first_answer, read_page
 from efferent.gateway.event_params import SendEventsParams, drafts
+from efferent.gateway.projected import EventQuery, Folded, TimeRange
 from efferent.gateway.public_events import Position
 from efferent.gateway.responses import json_page
 from efferent.gateway.session_services import SessionServices, sessions_of

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from efferent.common.runtime import metrics
 from efferent.gateway.context import GatewayContext, ReadinessCheck, context_of
+from efferent.gateway.session_services import sessions_of
 
 _JSON: Final = "application/json"
 _log = logging.getLogger(__name__)
@@ -40,7 +41,9 @@ async def ready(request: web.Request) -> web.Response:
 
 async def metrics_text(request: web.Request) -> web.Response:
     """Everything that is counted."""
-    body = context_of(request).metrics.text().encode()
+    metrics_now = context_of(request).metrics
+    metrics_now.sessions_applied.value = sessions_of(request).projection.progress.applied
+    body = metrics_now.text().encode()
     return web.Response(body=body, headers={"Content-Type": metrics.CONTENT_TYPE})
 
 

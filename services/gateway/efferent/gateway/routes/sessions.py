@@ -21,7 +21,7 @@ from efferent.common.ports import LogUnavailable
 from efferent.gateway import cursors
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.errors import InvalidRequest
-from efferent.gateway.event_index import Deletion, SessionQuery, TimeRange
+from efferent.gateway.projected import Deletion, SessionQuery, TimeRange
 from efferent.gateway.responses import json_bytes, json_page, json_resource
 from efferent.gateway.routes.events import idempotency_key_of, session_id_of
 from efferent.gateway.routes.threads import STATUSES

@@ -13,7 +13,7 @@ from efferent.common.domain.timestamp import from_epoch_us
 from efferent.gateway import cursors, sse
 from efferent.gateway.context import caller_of
 from efferent.gateway.errors import InvalidRequest, NotFound
-from efferent.gateway.event_index import EventQuery, Folded
+from efferent.gateway.projected import EventQuery, Folded
 from efferent.gateway.responses import json_page, json_resource
 from efferent.gateway.routes.events import LIMIT_MAX, event_page, session_id_of
 from efferent.gateway.session_services import SessionServices, sessions_of

@@ -1,0 +1,52 @@
+"""No key of anybody is in what the server wrote: neither in its files nor in its log, nor what users said in the log."""
+
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import pytest
+from anthropic import AsyncAnthropic
+
+from tests.support.efferent_server import API_KEY, EfferentServer, scripted_model
+from tests.support.playing import Played, bash, message, of_type, scripted
+
+PROVIDER_KEY: Final = "provider-key-9b1c-never-written"
+SPOKEN: Final = "xylophone-content-of-a-message"
+
+
+@pytest.mark.timeout(120)
+async def test_no_key_is_in_any_file_and_no_content_in_any_log(tmp_path: Path) -> None:
+    with scripted_model() as url:
+        environ = {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": PROVIDER_KEY, "EFFERENT_LOG_LEVEL": "DEBUG"}
+        server = EfferentServer(tmp_path / "data", environ)
+        server.start()
+        try:
+            async with AsyncAnthropic(base_url=server.base_url, api_key=API_KEY, max_retries=0) as client:
+                await _use_everything(client, url)
+        finally:
+            assert server.stop() == 0
+    log = server.log_file.read_text(errors="replace")
+    assert "request_id" in log
+    assert "session_id" in log
+    assert SPOKEN not in log
+    for path in [server.log_file, *server.data_dir.rglob("*")]:
+        if path.is_file():
+            data = path.read_bytes()
+            assert PROVIDER_KEY.encode() not in data, path
+            assert API_KEY.encode() not in data, path
+    for path in server.data_dir.rglob("*"):
+        if path.is_file() and "sandbox" not in str(path) and "hands" not in str(path):
+            assert path.stat().st_mode & 0o077 == 0, f"{path} can be read by others"
+
+
+async def _use_everything(client: AsyncAnthropic, url: str) -> None:
+    played = await Played.create(client)
+    await played.until_idle(scripted({**bash("env; set"), "text": SPOKEN}, {"text": SPOKEN}, say=SPOKEN))
+    refused = {"status": 401, "type": "authentication_error", "message": f"invalid key {PROVIDER_KEY}"}
+    seen = await played.until_idle(scripted({"error": refused}))
+    assert PROVIDER_KEY not in of_type(seen, "session.error")[0].error.message
+    async with aiohttp.ClientSession() as http:
+        for headers in ({"x-api-key": API_KEY}, {"authorization": f"Bearer {API_KEY}"}, {"x-api-key": f"{API_KEY}x"}):
+            async with http.get(f"{client.base_url}v1/agents?api_key={API_KEY}", headers=headers):
+                pass
+    await played.until_idle(message("bye"))
