@@ -22,7 +22,7 @@ async def test_no_key_is_in_any_file_and_no_content_in_any_log(tmp_path: Path) -
         server.start()
         try:
             async with AsyncAnthropic(base_url=server.base_url, api_key=API_KEY, max_retries=0) as client:
-                await _use_everything(client, url)
+                await _use_everything(client)
         finally:
             assert server.stop() == 0
     log = server.log_file.read_text(errors="replace")
@@ -39,14 +39,15 @@ async def test_no_key_is_in_any_file_and_no_content_in_any_log(tmp_path: Path) -
             assert path.stat().st_mode & 0o077 == 0, f"{path} can be read by others"
 
 
-async def _use_everything(client: AsyncAnthropic, url: str) -> None:
+async def _use_everything(client: AsyncAnthropic) -> None:
     played = await Played.create(client)
     await played.until_idle(scripted({**bash("env; set"), "text": SPOKEN}, {"text": SPOKEN}, say=SPOKEN))
     refused = {"status": 401, "type": "authentication_error", "message": f"invalid key {PROVIDER_KEY}"}
     seen = await played.until_idle(scripted({"error": refused}))
     assert PROVIDER_KEY not in of_type(seen, "session.error")[0].error.message
+    base = str(client.base_url).rstrip("/")
     async with aiohttp.ClientSession() as http:
         for headers in ({"x-api-key": API_KEY}, {"authorization": f"Bearer {API_KEY}"}, {"x-api-key": f"{API_KEY}x"}):
-            async with http.get(f"{client.base_url}v1/agents?api_key={API_KEY}", headers=headers):
+            async with http.get(f"{base}/v1/agents?api_key={API_KEY}", headers=headers):
                 pass
     await played.until_idle(message("bye"))

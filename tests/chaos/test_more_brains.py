@@ -1,0 +1,162 @@
+"""Two brains on one log: one dies, drains or is paused, and the other goes on with its sessions."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import pytest
+from anthropic import AsyncAnthropic
+
+from tests.chaos.weather import storm_server
+from tests.support.efferent_server import API_KEY, EfferentServer, scripted_model
+from tests.support.model_control import ModelControl
+from tests.support.playing import Played, Watch, fresh_name, of_type, scripted, text_of
+
+SESSIONS: Final = 12
+FAIL_OVER_S: Final = 6.0
+HAND_OVER_S: Final = 2.0
+
+
+@pytest.fixture(scope="module")
+def model_url() -> Iterator[str]:
+    with scripted_model() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, model_url: str) -> Iterator[EfferentServer]:
+    with storm_server(tmp_path_factory.mktemp("brains"), model_url) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(server: EfferentServer) -> AsyncIterator[AsyncAnthropic]:
+    async with AsyncAnthropic(base_url=server.base_url, api_key=API_KEY, max_retries=0) as sdk:
+        yield sdk
+
+
+@pytest.fixture
+async def model(model_url: str) -> AsyncIterator[ModelControl]:
+    async with aiohttp.ClientSession() as http:
+        yield ModelControl(model_url, http)
+
+
+@pytest.fixture
+def second_brain(server: EfferentServer, tmp_path: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    """A brain that nobody supervises, with the same surroundings as the supervised one."""
+    raw = Path(f"/proc/{server.pids()['brain']}/environ").read_bytes().decode().rstrip("\0").split("\0")
+    environ = dict(line.split("=", 1) for line in raw if not line.startswith("EFFERENT_SUPERVISOR"))
+    log = tmp_path / "brain.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "efferent.cli.main", "brain"], env=environ, stdout=output, stderr=output
+        )
+    try:
+        deadline = time.monotonic() + 30
+        while b'"message":"ready"' not in log.read_bytes():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.02)
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+        process.wait()
+
+
+class Held:
+    """Sessions whose model requests are held at one gate."""
+
+    def __init__(self, played: list[Played], watches: list[Watch], gate: str, model: ModelControl) -> None:
+        self.played = played
+        self.watches = watches
+        self.gate = gate
+        self.model = model
+
+    def taken_over(self) -> list[Watch]:
+        """Sessions whose request was begun again by another brain."""
+        return [watch for watch in self.watches if len(of_type(watch.seen, "span.model_request_start")) > 1]
+
+    async def finish(self) -> None:
+        """Let the requests go; every turn ends once, with one answer."""
+        await self.model.open(self.gate)
+        for watch, played in zip(self.watches, self.played, strict=True):
+            idle = await watch.until("session.status_idle")
+            assert idle.stop_reason.type == "end_turn"
+            events = await played.events()
+            assert [text_of(event) for event in of_type(events, "agent.message")] == ["held"]
+            assert [event.id for event in events] == [event.id for event in watch.seen]
+
+
+@contextlib.asynccontextmanager
+async def held_sessions(client: AsyncAnthropic, model: ModelControl) -> AsyncIterator[Held]:
+    """As many sessions as both brains share, each in the middle of a model request."""
+    gate = fresh_name()
+    played = list(await asyncio.gather(*(Played.create(client) for _ in range(SESSIONS))))
+    async with contextlib.AsyncExitStack() as stack:
+        watches = [await stack.enter_async_context(each.watch()) for each in played]
+        step: dict[str, Any] = {"text": "held", "gate": gate}
+        await asyncio.gather(*(each.send(scripted(step)) for each in played))
+        await model.waiting(gate, SESSIONS)
+        yield Held(played, watches, gate, model)
+
+
+async def when_taken_over(held: Held, deadline_s: float) -> float:
+    """Seconds until the sessions of the other brain were taken over and their requests are held again."""
+    started = time.monotonic()
+    async with asyncio.timeout(deadline_s):
+        while not held.taken_over() or await held.model.waiting_now(held.gate) < SESSIONS:
+            await asyncio.sleep(0.02)
+    return time.monotonic() - started
+
+
+@pytest.mark.timeout(120)
+async def test_a_killed_brains_sessions_go_on_within_six_seconds(
+    client: AsyncAnthropic, model: ModelControl, second_brain: "subprocess.Popen[bytes]"
+) -> None:
+    async with held_sessions(client, model) as held:
+        os.kill(second_brain.pid, signal.SIGKILL)
+        seconds = await when_taken_over(held, FAIL_OVER_S)
+        print(f"fail-over of {len(held.taken_over())} sessions took {seconds:.2f} s")
+        for watch in held.taken_over():
+            first = of_type(watch.seen, "span.model_request_end")[0]
+            assert first.is_error
+            assert len(of_type(watch.seen, "session.status_running")) == 1
+        await held.finish()
+
+
+@pytest.mark.timeout(120)
+async def test_a_draining_brain_hands_its_sessions_over(
+    client: AsyncAnthropic, model: ModelControl, second_brain: "subprocess.Popen[bytes]"
+) -> None:
+    async with held_sessions(client, model) as held:
+        second_brain.terminate()
+        seconds = await when_taken_over(held, HAND_OVER_S)
+        print(f"hand-over of {len(held.taken_over())} sessions took {seconds:.2f} s")
+        assert await asyncio.to_thread(second_brain.wait, 10) == 0
+        await held.finish()
+
+
+@pytest.mark.timeout(120)
+async def test_a_brain_that_was_paused_has_lost_its_sessions(
+    client: AsyncAnthropic, model: ModelControl, second_brain: "subprocess.Popen[bytes]"
+) -> None:
+    async with held_sessions(client, model) as held:
+        second_brain.send_signal(signal.SIGSTOP)
+        # The paused brain's own requests stay open: those of the other one come on top of them.
+        async with asyncio.timeout(2 * FAIL_OVER_S):
+            while not held.taken_over():
+                await asyncio.sleep(0.02)
+        await model.open(held.gate)
+        second_brain.send_signal(signal.SIGCONT)
+        await held.finish()
+    assert second_brain.poll() is None
