@@ -8,6 +8,7 @@ import pytest
 from anthropic import AsyncAnthropic
 
 from tests.support.efferent_server import API_KEY, EfferentServer, scripted_model
+from tests.support.model_control import ModelControl
 from tests.support.playing import Played, bash, message, of_type, scripted
 
 PROVIDER_KEY: Final = "provider-key-9b1c-never-written"
@@ -22,9 +23,15 @@ async def test_no_key_is_in_any_file_and_no_content_in_any_log(tmp_path: Path) -
         server.start()
         try:
             async with AsyncAnthropic(base_url=server.base_url, api_key=API_KEY, max_retries=0) as client:
+                # A provider that says the key that it was sent back to us.
+                refused = {"status": 401, "type": "authentication_error", "message": f"invalid key {PROVIDER_KEY}"}
+                async with aiohttp.ClientSession() as http:
+                    await ModelControl(url, http).add_rule("what is wrong?", {"error": refused})
                 await _use_everything(client)
         finally:
             assert server.stop() == 0
+    # What is printed for the user is not written anywhere.
+    assert f"export ANTHROPIC_API_KEY={API_KEY}" in server.output_file.read_text()
     log = server.log_file.read_text(errors="replace")
     assert "request_id" in log
     assert "session_id" in log
@@ -42,8 +49,7 @@ async def test_no_key_is_in_any_file_and_no_content_in_any_log(tmp_path: Path) -
 async def _use_everything(client: AsyncAnthropic) -> None:
     played = await Played.create(client)
     await played.until_idle(scripted({**bash("env; set"), "text": SPOKEN}, {"text": SPOKEN}, say=SPOKEN))
-    refused = {"status": 401, "type": "authentication_error", "message": f"invalid key {PROVIDER_KEY}"}
-    seen = await played.until_idle(scripted({"error": refused}))
+    seen = await played.until_idle(message("what is wrong?"))
     assert PROVIDER_KEY not in of_type(seen, "session.error")[0].error.message
     base = str(client.base_url).rstrip("/")
     async with aiohttp.ClientSession() as http:

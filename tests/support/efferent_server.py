@@ -46,13 +46,22 @@ class EfferentServer:
 
     @property
     def log_file(self) -> Path:
-        """What all its processes wrote."""
+        """What all its processes wrote to their logs (stderr)."""
         return self.data_dir.parent / f"{self.data_dir.name}.log"
+
+    @property
+    def output_file(self) -> Path:
+        """What it printed for its user (stdout): the lines that a client needs, the key among them."""
+        return self.data_dir.parent / f"{self.data_dir.name}.out"
 
     def start(self) -> None:
         """Start it and wait until a turn can run."""
         self.launch()
-        self.wait_ready()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.kill_everything()
+            raise
 
     def launch(self) -> None:
         """Start it and do not wait."""
@@ -65,8 +74,8 @@ class EfferentServer:
             "EFFERENT_BRAIN_RETRY_BASE_S": "0.05",
             **self.environ,
         }
-        with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(self.command, env=environ, stdout=log, stderr=log)
+        with self.log_file.open("ab") as log, self.output_file.open("ab") as output:
+            self.process = subprocess.Popen(self.command, env=environ, stdout=output, stderr=log)
 
     def wait_ready(self) -> None:
         """Wait until ``/readyz`` says that a turn can run."""

@@ -70,7 +70,7 @@ def status_with(server: EfferentServer, key: str) -> int:
 def wait_line(server: EfferentServer, pattern: str, within_s: float) -> None:
     """Return once the server has written such a line."""
     deadline = time.monotonic() + within_s
-    while not re.search(pattern, server.log_file.read_text()):
+    while not re.search(pattern, server.log_file.read_text() + server.output_file.read_text()):
         assert time.monotonic() < deadline, f"no line {pattern!r} within {within_s} s:\n{server.tail()}"
         select.select([], [], [], 0.01)
 

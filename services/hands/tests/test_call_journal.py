@@ -25,6 +25,10 @@ def test_results_and_unfinished_calls_are_found_again(tmp_path: Path) -> None:
     assert again.find("a") == Result('["é"]', is_error=False)
     assert again.find("b") == Started("read")
     assert again.find("c") is None
+    assert (again.knows("b"), again.knows("c")) == (True, False)
+    assert again.find_or_start("a", "bash") == Result('["é"]', is_error=False)
+    assert again.find_or_start("d", "bash") is None
+    assert again.find_or_start("d", "bash") == Started("bash")
     assert again.had_commands
     again.close()
 

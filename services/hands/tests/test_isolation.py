@@ -188,6 +188,14 @@ async def test_release_does_not_follow_links_to_the_host(sandboxed: Running, tmp
     assert (victim / "file").read_text() == SECRET
 
 
+async def test_deeply_nested_folders_are_deleted_with_the_session(sandboxed: Running) -> None:
+    await sandboxed.client.bash(
+        "for i in $(seq 1500); do mkdir ddddd && cd ddddd; done; echo x > bottom", timeout_ms=20_000
+    )
+    await sandboxed.client.release()
+    assert list((sandboxed.folder / "hands" / "sessions").iterdir()) == []
+
+
 async def test_killing_everything_inside_is_answered_and_repaired(sandboxed: Running) -> None:
     await sandboxed.client.bash("echo kept > file")
     outcome = await sandboxed.client.bash("kill -9 -1; sleep 5")

@@ -68,6 +68,17 @@ async def test_files_cannot_be_hidden_from_counting(start_hands: Start) -> None:
     assert "disk limit is reached" in outcome.error()
 
 
+async def test_nesting_does_not_hide_files_from_counting(start_hands: Start) -> None:
+    hands = await start_hands(disk_bytes_max=20 * MIB, watch_every_s=0.1)
+    name = "d" * 200
+    outcome = await hands.client.bash(
+        f"for i in $(seq 30); do mkdir {name} && cd {name}; done; for i in $(seq 100); do"
+        " head -c 5M /dev/zero > f$i; sleep 0.05; done",
+        timeout_ms=30_000,
+    )
+    assert "disk limit is reached" in outcome.error()
+
+
 async def test_temporary_folder_and_shared_memory_are_bounded(start_hands: Start) -> None:
     hands = await start_hands(tmp_bytes_max=2 * MIB)
     assert "No space left" in (await hands.client.bash("head -c 5M /dev/zero > /tmp/x")).error()

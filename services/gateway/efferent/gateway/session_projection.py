@@ -29,7 +29,7 @@ from efferent.gateway.session_states import SessionStates
 
 RECORDS_WAITING_MAX: Final = 10_000
 """Records that wait to be written; the feed waits while there are more."""
-WRITE_DELAY_S: Final = 0.02
+WRITE_DELAY_S: Final = 0.1
 """How long a record may wait for others to share its transaction, unless somebody asks for it."""
 REACH_DEADLINE_S: Final = 5.0
 GONE_MAX: Final = 100_000

@@ -10,6 +10,7 @@ from typing import Final
 
 from efferent.hands.adapters import control_groups
 from efferent.hands.adapters.bubblewrap import BubblewrapBackend
+from efferent.hands.adapters.deletion import clear_deleted
 from efferent.hands.adapters.launcher import Launcher
 from efferent.hands.adapters.process import ProcessBackend
 from efferent.hands.folder import SessionFolder
@@ -73,7 +74,7 @@ class Hands:
         await self._server.start()
         if self._settings.listen.startswith("unix:"):
             os.chmod(self._settings.listen.removeprefix("unix:"), 0o600)
-        self._sweeping = asyncio.create_task(self._pool.sweep_for_ever())
+        self._sweeping = asyncio.create_task(self._sweep())
         verdict = await self._readiness.check()
         _log.info("serving", extra={"listen": self._settings.listen, "sandboxes": verdict.is_ready})
 
@@ -96,6 +97,10 @@ class Hands:
         await self._pool.close()
         self._sessions.close()
         await self._launcher.stop()
+
+    async def _sweep(self) -> None:
+        await asyncio.to_thread(clear_deleted, self._settings.folder / "sessions")
+        await self._pool.sweep_for_ever()
 
     def _trial_folder(self, path: Path) -> SessionFolder:
         return SessionFolder(path, session_uid("check", self._settings))

@@ -1,6 +1,7 @@
 """One call in a session's sandbox, from its checked input to its result."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from efferent.hands.disk import DiskLedger, LimitExceeded
 from efferent.hands.folder import TOOL_OUTPUT, SessionFolder
 from efferent.hands.journal import Result
 from efferent.hands.pool import Pool
-from efferent.hands.ports import CommandResult, Exited, HandsError, Sandbox
+from efferent.hands.ports import CommandResult, Exited, HandsError, Sandbox, SandboxDied
 from efferent.hands.results import (
     TEXT_CHARACTERS_MAX,
     LongText,
@@ -58,6 +59,12 @@ class Calls:
         self._shell_turn = asyncio.Lock()
         self.shell = ShellMemory()
 
+    async def warm(self) -> None:
+        """Have a sandbox started, while the call that needs it is still being recorded."""
+        with contextlib.suppress(HandsError):  # the call itself will meet the same error, and answer with it
+            async with self._pool.use(self._session_id, self._folder):
+                pass
+
     async def run(self, call_id: str, tool: str, input_json: str, on_output: Callable[[bytes], None]) -> Result:
         """Run a call. Whatever goes wrong becomes a result; only cancelling raises."""
         try:
@@ -92,14 +99,17 @@ class Calls:
         kills = sandbox.memory_kills()
         self.shell.lost_because = "the last command was stopped"  # until it is known to have ended by itself
         command = sandbox.run(asked.command or "", timeout_s, on_output)
-        result = await watched(command, sandbox, ledger, self._settings)
+        memory_note = f"the session may use {self._settings.memory_bytes_max} bytes of memory"
+        try:
+            result = await watched(command, sandbox, ledger, self._settings)
+        except SandboxDied as died:
+            raise SandboxDied(f"{died}; {memory_note}") if sandbox.memory_kills() > kills else died from died
         if result.end == Exited(0) or (isinstance(result.end, Exited) and not result.end.ended_shell):
             self.shell.lost_because = None
         elif isinstance(result.end, Exited):
             self.shell.lost_because = "the last command ended the shell"
         if sandbox.memory_kills() > kills:
-            note = f"A process was killed: the session may use {self._settings.memory_bytes_max} bytes of memory."
-            return replace(result, note=note)
+            return replace(result, note=f"A process was killed: {memory_note}.")
         return result
 
     async def _file_tool(self, call_id: str, request: FileRequest) -> Result:

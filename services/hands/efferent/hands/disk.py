@@ -14,6 +14,8 @@ _REST_FACTOR: Final = 20.0
 """A measurement that took long is followed by a rest of so many times its length."""
 _HASTE_FACTOR: Final = 5.0
 """The same while the disk is filling fast."""
+_IDLE_FACTOR: Final = 15.0
+"""All of these times are so much longer while no call runs."""
 _GROWTH_TOLERATED_BYTES: Final = MIB
 """A command of a session over its limit may go on while it does not write more than this: it may be deleting."""
 
@@ -46,16 +48,17 @@ class DiskLedger:
         self._took_s = self._measured_at_s - begun
         return self.usage
 
-    def is_due(self) -> bool:
-        """Whether it is time to count again."""
+    def is_due(self, *, is_idle: bool = False) -> bool:
+        """Whether it is time to count again; much more seldom for a sandbox in which no call runs."""
         if self.usage is None:
             return True
+        factor = _IDLE_FACTOR if is_idle else 1.0
         age_s = self.monotonic_s() - self._measured_at_s
-        if age_s >= max(MEASURE_EVERY_S, _REST_FACTOR * self._took_s):
+        if age_s >= factor * max(MEASURE_EVERY_S, _REST_FACTOR * self._took_s):
             return True
         room = self.settings.disk_bytes_max - self.usage.used_bytes
         lost = self._free_bytes - free_bytes(self.folder)
-        return age_s >= _HASTE_FACTOR * self._took_s and lost >= max(MIB, room // 2)
+        return age_s >= factor * _HASTE_FACTOR * self._took_s and lost >= max(MIB, room // 2)
 
     async def admit(self, sandbox: Sandbox, new_bytes: int) -> None:
         """Let a file tool write so many bytes. Raises LimitExceeded, SandboxDied."""

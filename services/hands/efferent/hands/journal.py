@@ -14,6 +14,9 @@ from typing import Final
 
 from efferent.hands.folder import fsync_folder
 
+_sync: Final = getattr(os, "fdatasync", os.fsync)
+"""Waits until the content is on the disk; not every system has the cheaper form."""
+
 CALL_IDS_MAX: Final = 100_000
 """Calls of a session whose ids are remembered; beyond it the oldest are forgotten."""
 
@@ -80,6 +83,16 @@ class Journal:
         known = self._calls.get(call_id)
         return self._result(known) if isinstance(known, _Span) else known
 
+    def knows(self, call_id: str) -> bool:
+        """Whether the call has ever started. Does not touch the disk."""
+        return call_id in self._calls
+
+    def find_or_start(self, call_id: str, tool: str) -> Entry | None:
+        """What is known of the call, or None: then it was not known, and is now recorded as started. Raises OSError."""
+        if (known := self.find(call_id)) is None:
+            self.start(call_id, tool)
+        return known
+
     def start(self, call_id: str, tool: str) -> None:
         """Record durably that the call is about to run. Raises OSError: then it must not run."""
         self._append({"call": call_id, "started": tool})
@@ -105,7 +118,7 @@ class Journal:
             view = memoryview(data)
             while view:
                 view = view[self._file.write(view) :]
-            os.fdatasync(self._file.fileno())
+            _sync(self._file.fileno())
         except OSError:
             self._file.truncate(start)  # a half line must not stand in front of the next one
             raise

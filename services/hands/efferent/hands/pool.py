@@ -89,7 +89,7 @@ class Pool:
         try:
             if self._monotonic_s() - slot.used_at_s >= self._settings.idle_s or slot.sandbox is None:
                 await self._retire(session_id, slot)
-            elif slot.sandbox.is_alive and slot.ledger.is_due():
+            elif slot.sandbox.is_alive and slot.ledger.is_due(is_idle=True):
                 baseline = slot.ledger.usage
                 check_memory(slot.sandbox, self._settings)
                 await slot.ledger.measure(slot.sandbox)

@@ -116,10 +116,16 @@ class Session:
             _log.error("a call could not be recorded", exc_info=error, extra={"session_id": self._session_id})
 
     async def _answer(self, call: RunningCall, tool: str, input_json: str) -> Result:
+        warming = None if self._journal.knows(call.call_id) else asyncio.create_task(self._calls.warm())
+        try:
+            return await self._once(call, tool, input_json)
+        finally:
+            if warming is not None:
+                await warming
+
+    async def _once(self, call: RunningCall, tool: str, input_json: str) -> Result:
         async with self._journal_turn:
-            known = await asyncio.to_thread(self._journal.find, call.call_id)
-            if known is None:
-                await asyncio.to_thread(self._journal.start, call.call_id, tool)
+            known = await asyncio.to_thread(self._journal.find_or_start, call.call_id, tool)
         if isinstance(known, Result):
             return known
         if isinstance(known, Dropped):

@@ -16,7 +16,7 @@ from efferent.hands.ports import Backend
 from efferent.hands.session import Session
 from efferent.hands.settings import HandsSettings
 
-OPEN_MAX: Final = 1_000
+OPEN_MAX: Final = 256
 """Sessions whose journals stay open; each holds a file descriptor."""
 _NOBODY: Final = 65_534
 

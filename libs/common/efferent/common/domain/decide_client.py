@@ -42,6 +42,7 @@ from efferent.common.domain.resources.environment import SelfHostedConfig
 from efferent.common.domain.state import (
     AwaitingConfirmation,
     AwaitingResult,
+    Runner,
     SessionState,
     Terminated,
     ToolCall,
@@ -244,16 +245,7 @@ def _accept_custom_result(draft: Draft, index: int, event: CustomToolResultDraft
         is_error=event.is_error,
         processed_at=draft.at(),
     )
-    known = _known_answer(draft.state, index, event.custom_tool_use_id, result_digest(made))
-    if known is not None:
-        return made.model_copy(update={"id": known})
-    call = draft.state.call(event.custom_tool_use_id)
-    if call is None or not _waits_for(call, "client"):
-        raise InvalidRequest(
-            f"Invalid user.custom_tool_result event at events[{index}]: custom_tool_use_id "
-            f"{event.custom_tool_use_id} does not name a custom tool call that waits for a result"
-        )
-    return draft.add(lambda _id, _at: made)
+    return _accept_result(draft, index, made, "client", "custom_tool_use_id", event.custom_tool_use_id)
 
 
 def _accept_tool_result(draft: Draft, index: int, event: ToolResultDraft) -> UserToolResult:
@@ -268,19 +260,26 @@ def _accept_tool_result(draft: Draft, index: int, event: ToolResultDraft) -> Use
         is_error=event.is_error,
         processed_at=draft.at(),
     )
-    known = _known_answer(draft.state, index, event.tool_use_id, result_digest(made))
+    return _accept_result(draft, index, made, "worker", "tool_use_id", event.tool_use_id)
+
+
+def _accept_result[E: (UserCustomToolResult, UserToolResult)](
+    draft: Draft, index: int, made: E, runner: Runner, field: str, call_id: EventId
+) -> E:
+    """Results are processed on receipt: the event is public where the client's record stands."""
+    known = _known_answer(draft.state, index, call_id, result_digest(made))
     if known is not None:
         return made.model_copy(update={"id": known})
-    call = draft.state.call(event.tool_use_id)
-    if call is None or not _waits_for(call, "worker"):
+    call = draft.state.call(call_id)
+    if call is None or not _waits_for(call, runner):
         raise InvalidRequest(
-            f"Invalid user.tool_result event at events[{index}]: tool_use_id {event.tool_use_id} does not name a tool "
-            "call that waits for a result"
+            f"Invalid {made.type} event at events[{index}]: {field} {call_id} does not name a tool call that waits "
+            "for a result"
         )
     return draft.add(lambda _id, _at: made)
 
 
-def _waits_for(call: ToolCall, runner: str) -> bool:
+def _waits_for(call: ToolCall, runner: Runner) -> bool:
     return call.runner == runner and isinstance(call.phase, AwaitingResult)
 
 

@@ -177,11 +177,26 @@ class Story:
         """The holder takes in what came."""
         return self.when(TakeQueuedInput(self.claim_id))
 
-    def reply(self, *parts: ReplyPart, usage: ModelUsage | None = None, compaction_due: bool = False) -> list[str]:
-        """The model replies."""
+    def reply(
+        self,
+        *parts: ReplyPart,
+        usage: ModelUsage | None = None,
+        compaction_due: bool = False,
+        more: bool = False,
+    ) -> list[str]:
+        """The model replies; ``more``: it paused and has more to say."""
         used = usage or ModelUsage(input_tokens=10, output_tokens=5)
         return self.when(
-            RecordReply(self.claim_id, self.span_id, "claude-test", parts, used, 100, compaction_due=compaction_due)
+            RecordReply(
+                self.claim_id,
+                self.span_id,
+                "claude-test",
+                parts,
+                used,
+                100,
+                more_to_come=more,
+                compaction_due=compaction_due,
+            )
         )
 
     def fail(self, verdict: str = "retryable", message: str = "no") -> list[str]:

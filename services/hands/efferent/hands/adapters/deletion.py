@@ -1,12 +1,17 @@
 """Deleting a session's folder: an untrusted tree, whose owner may have made parts of it unreadable."""
 
 import asyncio
+import contextlib
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from efferent.hands.folder import SessionFolder
+
+_DOOMED: Final = ".deleted"
 
 
 async def delete_isolated(folder: SessionFolder) -> None:
@@ -14,19 +19,30 @@ async def delete_isolated(folder: SessionFolder) -> None:
     await asyncio.to_thread(_delete, folder.path)
 
 
+def clear_deleted(sessions: Path) -> None:
+    """Finish deletions that were cut short."""
+    for doomed in sessions.glob(f".*{_DOOMED}"):
+        with contextlib.suppress(OSError):
+            _remove(doomed)
+
+
 def _delete(path: Path) -> None:
-    if not path.exists():
-        return
-    doomed = path.with_name(f".{path.name}.deleted")
-    if doomed.exists():
-        _remove(doomed)
-    path.rename(doomed)
+    doomed = path.with_name(f".{path.name}{_DOOMED}")
     _remove(doomed)
+    if path.exists():
+        path.rename(doomed)
+        _remove(doomed)
 
 
 def _remove(path: Path) -> None:
-    # rmtree opens every folder without following links: a tree that changes below it cannot lead it elsewhere.
-    shutil.rmtree(path, onexc=_open_up)
+    try:
+        # It opens every folder without following links: a tree that changes below it cannot lead it elsewhere.
+        shutil.rmtree(path, onexc=_open_up)
+    except (OSError, RecursionError):
+        # Nested deeper than it can open folders at once. The system's own tool has no such limit.
+        subprocess.run(["rm", "-rf", "--", str(path)], check=False, stderr=subprocess.DEVNULL)  # noqa: S603, S607
+    if path.exists():
+        raise OSError(f"{path} cannot be deleted")
 
 
 def _open_up(function: Callable[..., object], path: str, error: BaseException) -> None:

@@ -178,8 +178,9 @@ async def launch_sandbox(
     ours, theirs = socket.socketpair()
     reader, writer = await asyncio.open_unix_connection(sock=ours, limit=LINE_BYTES_MAX)
     control = Control(reader, writer)
-    (errors, errors_in), (info, info_in) = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
-    os.set_blocking(info, False)
+    (errors, errors_in), (info, info_in) = os.pipe(), os.pipe()
+    for descriptor in (errors, info):
+        os.set_blocking(descriptor, False)
     try:
         with theirs:
             await launcher.ask(launch.start, (theirs.fileno(), errors_in, info_in))

@@ -36,6 +36,8 @@ def explain(failure: str, settings: Mapping[str, str], platform: str = sys.platf
     ]
     if forbidding:
         advice = f"This kernel forbids user namespaces; as root: {' && '.join(forbidding)}."
+    elif "execvp" in failure:
+        advice = "The host's /usr has no bash; install it."
     elif "proc" in failure and "mount" in failure.lower():
         advice = "Inside a container: let it mount /proc (Docker: --security-opt systempaths=unconfined)."
     else:

@@ -64,8 +64,8 @@ def _become(request: StartSandbox, control: int, errors: int, info: int, launche
         linux.become(request.uid)
     for number in _RESET_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
+    os.setsid()  # a terminal's Ctrl-C is for the hands: they end their sandboxes in order
     if request.is_kept:
-        os.setsid()
         keep(lambda: _execute(request, control, errors, info), info, launcher_pid)
     linux.die_with_parent(launcher_pid)
     _execute(request, control, errors, info)
