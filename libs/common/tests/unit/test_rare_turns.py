@@ -14,7 +14,7 @@ from efferent.common.domain.commands import (
 from efferent.common.domain.content import TextBlock
 from efferent.common.domain.context import Thought
 from efferent.common.domain.decide_turn import COMPACTIONS_MAX, STALLED_CLAIMS_MAX
-from efferent.common.domain.effects import BeginRequest, CompactContext, RunTool, TakeInput, effect_key
+from efferent.common.domain.effects import BeginRequest, CompactContext, Effect, RunTool, TakeInput, effect_key
 from efferent.common.domain.events import SessionError, SessionStatusIdle
 from efferent.common.domain.ids import BrainId, ClaimId, EventId, is_well_formed, parse_session_id
 from efferent.common.domain.refusals import ClaimLost, InvalidRequest

@@ -73,7 +73,7 @@ _READ: Final = _define(
         "items": {"type": "integer"},
         "minItems": 2,
         "maxItems": 2,
-        "description": "First and last line to return, counted from 1, inclusive. A last line of 0 or less: to the end.",
+        "description": "First and last line to return, counted from 1, inclusive. A last line below 1: to the end.",
     },
 )
 

@@ -2,10 +2,12 @@
 
 import errno
 import os
+from typing import Final
 
 from efferent.hands.tools.requests import Measure, Reply, text_reply
 
-BLOCK_BYTES = 512
+BLOCK_BYTES: Final = 512
+"""The unit of ``st_blocks``, whatever the file system's own is."""
 
 
 def measure(request: Measure) -> Reply:
@@ -14,23 +16,19 @@ def measure(request: Measure) -> Reply:
     waiting = list(request.paths)
     seen: set[int] = set()
     while waiting and total_bytes <= request.bytes_max and files <= request.files_max:
+        folder = waiting.pop()
         try:
-            entries = list(os.scandir(waiting.pop()))
-        except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
-                files = request.files_max + 1  # nested too deep to be counted: nothing honest looks like this
-            continue
-        for entry in entries:
-            try:
+            for entry in os.scandir(folder):
                 status = entry.stat(follow_symlinks=False)
-            except OSError:
-                continue
-            files += 1
-            if entry.is_dir(follow_symlinks=False):
-                waiting.append(entry.path)
-            elif status.st_nlink > 1:
-                if status.st_ino in seen:
-                    continue
-                seen.add(status.st_ino)
-            total_bytes += status.st_blocks * BLOCK_BYTES
+                files += 1
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                if status.st_ino not in seen:
+                    total_bytes += status.st_blocks * BLOCK_BYTES
+                if status.st_nlink > 1:
+                    seen.add(status.st_ino)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                continue  # it vanished meanwhile
+            files = request.files_max + 1  # nested too deep to be counted: nothing honest looks like this
     return text_reply(f"{total_bytes} {files}")
