@@ -41,10 +41,13 @@ def _main() -> int:
 
 
 def _storm(seed: int, kills: int, sessions: int) -> Report:
-    with tempfile.TemporaryDirectory() as folder, scripted_model() as url:
-        with storm_server(Path(folder), url) as server:
-            storm = Storm(server, url, seed, players=sessions)
-            return asyncio.run(storm.run(plan(kills, storm.dice)))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        scripted_model() as url,
+        storm_server(Path(folder), url) as server,
+    ):
+        storm = Storm(server, url, seed, players=sessions)
+        return asyncio.run(storm.run(plan(kills, storm.dice)))
 
 
 if __name__ == "__main__":

@@ -145,7 +145,9 @@ class Storm:
         found += _lost_events(player, listed)
         found += self._marks_problems(listed, marks)
         if ids_of(player.seen) != ids_of(listed):
-            found.append(f"the stream showed {len(player.seen)} events, the list {len(listed)}: {_difference(player, listed)}")
+            found.append(
+                f"the stream showed {len(player.seen)} events, the list {len(listed)}: {_difference(player, listed)}"
+            )
         self.report.problems += [f"{player.session_id}: {problem}" for problem in found]
         self._count(player, listed)
 
@@ -176,7 +178,9 @@ class Storm:
 def _lost_events(player: Player, listed: Sequence[dict[str, Any]]) -> list[str]:
     """Acknowledged events that are not in the list, or not in the order in which they were sent."""
     order = {event_id: place for place, event_id in enumerate(ids_of(listed))}
-    found = [f"acknowledged {echo['type']} {echo['id']} is lost" for echo in player.acknowledged if echo["id"] not in order]
+    found = [
+        f"acknowledged {echo['type']} {echo['id']} is lost" for echo in player.acknowledged if echo["id"] not in order
+    ]
     messages = [echo["id"] for echo in player.acknowledged if echo["type"] == "user.message" and echo["id"] in order]
     if sorted(messages, key=order.__getitem__) != messages:
         found.append("messages are not in the order in which they were sent")

@@ -86,6 +86,20 @@ class Held:
         """Sessions whose request was begun again by another brain."""
         return [watch for watch in self.watches if len(of_type(watch.seen, "span.model_request_start")) > 1]
 
+    async def first_taken_over(self, deadline_s: float) -> None:
+        """Return when one of the sessions was taken over."""
+        restarts = [
+            asyncio.create_task(watch.until("span.model_request_start", count=2, deadline_s=deadline_s))
+            for watch in self.watches
+        ]
+        try:
+            await asyncio.wait(restarts, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for restart in restarts:
+                restart.cancel()
+            results = await asyncio.gather(*restarts, return_exceptions=True)
+        assert self.taken_over(), results
+
     async def finish(self) -> None:
         """Let the requests go; every turn ends once, with one answer."""
         await self.model.open(self.gate)
@@ -114,8 +128,8 @@ async def when_taken_over(held: Held, deadline_s: float) -> float:
     """Seconds until the sessions of the other brain were taken over and their requests are held again."""
     started = time.monotonic()
     async with asyncio.timeout(deadline_s):
-        while not held.taken_over() or await held.model.waiting_now(held.gate) < SESSIONS:
-            await asyncio.sleep(0.02)
+        await held.first_taken_over(deadline_s)
+        await held.model.waiting(held.gate, SESSIONS)
     return time.monotonic() - started
 
 
@@ -153,9 +167,7 @@ async def test_a_brain_that_was_paused_has_lost_its_sessions(
     async with held_sessions(client, model) as held:
         second_brain.send_signal(signal.SIGSTOP)
         # The paused brain's own requests stay open: those of the other one come on top of them.
-        async with asyncio.timeout(2 * FAIL_OVER_S):
-            while not held.taken_over():
-                await asyncio.sleep(0.02)
+        await held.first_taken_over(2 * FAIL_OVER_S)
         await model.open(held.gate)
         second_brain.send_signal(signal.SIGCONT)
         await held.finish()

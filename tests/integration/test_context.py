@@ -33,7 +33,10 @@ async def test_thinking_is_sent_back_with_its_signature(client: AsyncAnthropic, 
     result = second["body"]["messages"][2]["content"][0]
     assert (result["type"], result["tool_use_id"]) == ("tool_result", assistant[3]["id"])
     # No thinking is ever shown to clients.
-    assert "step one" not in str([event.to_dict() for event in await played.events()]).replace(word, "").split("script:")[0]
+    assert (
+        "step one"
+        not in str([event.to_dict() for event in await played.events()]).replace(word, "").split("script:")[0]
+    )
 
 
 async def test_every_request_repeats_the_history_and_marks_it_for_the_cache(
@@ -74,7 +77,7 @@ async def test_usage_and_list_cost_are_summed_over_requests(client: AsyncAnthrop
     assert (shown["input_tokens"], shown["output_tokens"], shown["cache_read_input_tokens"]) == (
         200_000, 20_000, 200_000,
     )  # fmt: skip
-    # 2 USD and 10 USD per million tokens, 0.1 USD for those read from the cache; the running time adds less than a cent.
+    # 2 USD and 10 USD per million tokens, 0.1 USD for those read from the cache; the running time is less than a cent.
     assert shown["list_cost"] == {"amount": "62", "currency": "USD"}
     (usage,) = of_type(seen, "session.usage")
     assert usage.usage.output_tokens == 20_000

@@ -1,4 +1,4 @@
-"""An interrupt at every point of a turn: what is going on ends in error, the session is idle, what follows is a new turn."""
+"""An interrupt at every point: what goes on ends in error, the session is idle, what follows is another turn."""
 
 import pytest
 from anthropic import AsyncAnthropic
@@ -150,3 +150,41 @@ async def test_a_message_queued_before_the_interrupt_starts_the_next_turn_too(
         await watch.until("session.status_idle", count=2)
     assert text_of(of_type(watch.seen, "agent.message")[-1]) == "it was queued"
     await played.events()
+
+
+async def test_one_sent_together_with_the_message_before_it_lets_the_message_begin_a_turn(
+    client: AsyncAnthropic,
+) -> None:
+    played = await Played.create(client)
+    async with played.watch() as watch:
+        await played.send(scripted({"text": "said"}), interrupt())
+        await watch.until("session.status_idle")
+        while (await played.retrieve()).status != "idle":
+            await watch.until("session.status_idle", count=len(of_type(watch.seen, "session.status_idle")) + 1)
+    events = await played.events()
+    assert [text_of(event) for event in of_type(events, "agent.message")] == ["said"]
+    assert all(event.processed_at is not None for event in events)
+
+
+async def test_one_for_the_primary_thread_is_one_for_the_session(client: AsyncAnthropic, model: ModelControl) -> None:
+    played, gate = await Played.create(client), fresh_name()
+    (thread,) = [thread async for thread in client.beta.sessions.threads.list(played.id)]
+    async with played.watch() as watch:
+        await played.send(scripted({"text": "never", "gate": gate}))
+        await model.waiting(gate)
+        await played.send({"type": "user.interrupt", "session_thread_id": thread.id})
+        await watch.until("session.status_idle")
+    assert of_type(watch.seen, "user.interrupt")[0].session_thread_id == thread.id
+
+
+async def test_many_at_once_end_the_turn_once(client: AsyncAnthropic) -> None:
+    played = await Played.create(client)
+    async with played.watch() as watch:
+        await played.send(scripted(bash("sleep 30"), {"text": "never"}))
+        await watch.until("agent.tool_use")
+        await played.send(*[interrupt() for _ in range(5)])
+        await watch.until("session.status_idle")
+        assert (await played.retrieve()).status == "idle"
+    events = await played.events()
+    assert len(of_type(events, "session.status_idle")) == 1
+    assert len(of_type(events, "user.interrupt")) == 5

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Iterator
 
-import aiohttp
 import pytest
 from anthropic import AsyncAnthropic
 

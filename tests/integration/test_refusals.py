@@ -330,7 +330,7 @@ async def test_a_running_session_can_be_neither_archived_nor_deleted(
         # From the moment of the send: input that is not yet taken in counts as running.
         check(await raw.call("POST", f"/v1/sessions/{played.id}/archive"), 400, 'while its status is "running"')
         check(await raw.call("DELETE", f"/v1/sessions/{played.id}"), 400, "while it is running")
-        update = {"agent": {"tools": []}}
+        update: dict[str, Any] = {"agent": {"tools": []}}
         check(await raw.call("POST", f"/v1/sessions/{played.id}", update), 400, "must not be running")
         await model.open(gate)
         idle = await watch.until("session.status_idle")

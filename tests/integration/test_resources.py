@@ -15,7 +15,7 @@ from tests.support.raw_api import RawApi
 
 async def test_an_agent_is_echoed_with_every_default_filled_in(client: AsyncAnthropic) -> None:
     agent = await client.beta.agents.create(name="a", model=MODEL, tools=[{"type": "agent_toolset_20260401"}])
-    shown = agent.to_dict(mode="json")
+    shown: Any = agent.to_dict(mode="json")
     assert (shown["type"], shown["version"], shown["archived_at"]) == ("agent", 1, None)
     assert shown["model"] == {"id": MODEL, "effort": {"type": "high"}, "speed": "standard"}
     assert (shown["system"], shown["description"], shown["multiagent"]) == (None, None, None)
@@ -100,9 +100,7 @@ async def test_a_taken_environment_name_is_a_conflict_that_names_the_holder(clie
 
 async def test_of_many_creates_with_one_name_one_wins(client: AsyncAnthropic) -> None:
     name = fresh_name("env")
-    made = await asyncio.gather(
-        *(client.beta.environments.create(name=name) for _ in range(8)), return_exceptions=True
-    )
+    made = await asyncio.gather(*(client.beta.environments.create(name=name) for _ in range(8)), return_exceptions=True)
     assert sum(isinstance(result, anthropic.ConflictError) for result in made) == 7
 
 
@@ -111,14 +109,15 @@ async def test_environments_are_updated_archived_and_deleted(client: AsyncAnthro
     made = await client.beta.environments.create(
         name=fresh_name("env"), description="d", config={"type": "cloud", "networking": networking}
     )
-    shown = made.to_dict(mode="json")["config"]
+    shown: Any = made.to_dict(mode="json")["config"]
     assert shown["networking"] == {
-        "type": "limited", "allowed_hosts": ["example.com"], "allow_mcp_servers": False, "allow_package_managers": False,
+        "type": "limited", "allowed_hosts": ["example.com"],
+        "allow_mcp_servers": False, "allow_package_managers": False,
     }  # fmt: skip
     assert shown["packages"]["pip"] == []
     changed = await client.beta.environments.update(made.id, description="e")
     assert (changed.description, changed.config) == ("e", made.config)
-    with pytest.raises(anthropic.BadRequestError, match="config.type"):
+    with pytest.raises(anthropic.BadRequestError, match=r"config\.type"):
         await client.beta.environments.update(made.id, config={"type": "self_hosted"})
     archived = await client.beta.environments.archive(made.id)
     assert archived.archived_at is not None
@@ -198,7 +197,8 @@ async def test_updates_say_what_changed_and_nothing_when_nothing_did(client: Asy
         changed = await client.beta.sessions.update(played.id, title="b", metadata={"x": None, "z": "3"})
         first = await watch.until("session.updated")
         await client.beta.sessions.update(played.id, title="b")
-        await client.beta.sessions.update(played.id, agent={"tools": [toolset("always_ask")]})
+        asking: Any = {"tools": [toolset("always_ask")]}
+        await client.beta.sessions.update(played.id, agent=asking)
         second = await watch.until("session.updated", count=2)
     assert (changed.title, changed.metadata) == ("b", {"y": "2", "z": "3"})
     shown = first.to_dict(mode="json")

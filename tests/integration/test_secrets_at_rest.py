@@ -1,4 +1,4 @@
-"""No key of anybody is in what the server wrote: neither in its files nor in its log, nor what users said in the log."""
+"""No key is in what the server wrote, neither in its files nor in its log, nor in its log what users said."""
 
 from pathlib import Path
 from typing import Final

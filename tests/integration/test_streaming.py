@@ -147,10 +147,7 @@ async def test_what_happens_between_two_connections_is_not_lost(client: AsyncAnt
     played = await Played.create(client)
     async with raw.stream(played.id) as response, asyncio.timeout(20):
         await played.send(message("one"))
-        async for frame in frames(response):
-            if frame.data is not None:
-                first = frame
-                break
+        first = await anext(frames(response))
     await played.until_idle(message("two"))
     resumed = await read_until_idle(raw, played.id, first.id or "")
     assert resumed[0][1]["id"] == (await played.events())[1].id
@@ -182,9 +179,7 @@ async def test_readers_that_vanish_or_never_read_hurt_nobody(client: AsyncAnthro
     assert late == [event.id for event in seen]
 
 
-async def test_a_silent_stream_is_never_silent_for_longer_than_ten_seconds(
-    client: AsyncAnthropic, raw: RawApi
-) -> None:
+async def test_a_silent_stream_is_never_silent_for_longer_than_ten_seconds(client: AsyncAnthropic, raw: RawApi) -> None:
     played = await Played.create(client)
     async with raw.stream(played.id) as response, asyncio.timeout(10):
         async for frame in frames(response):

@@ -67,8 +67,8 @@ async def test_tools_run_in_parallel_and_answer_in_the_order_of_completion(clien
     writes = {"tool": "write", "input": {"file_path": "/workspace/second", "content": "x"}}
     seen = await played.until_idle(scripted({"tools": [reads, writes]}, {"text": "done"}))
     assert await same_in_list(played, seen) == [
-        *BEGIN, "user.message", "span.model_request_start", "agent.tool_use", "agent.tool_use", "span.model_request_end",
-        "agent.tool_result", "agent.tool_result", *ANSWER, *END,
+        *BEGIN, "user.message", "span.model_request_start", "agent.tool_use", "agent.tool_use",
+        "span.model_request_end", "agent.tool_result", "agent.tool_result", *ANSWER, *END,
     ]  # fmt: skip
     uses, results = of_type(seen, "agent.tool_use"), of_type(seen, "agent.tool_result")
     assert [result.tool_use_id for result in results] == [uses[1].id, uses[0].id]

@@ -143,9 +143,8 @@ class Played:
     ) -> "Played":
         """An agent, an environment and a session of their own."""
         environment = await client.beta.environments.create(name=fresh_name("env"))
-        made = await client.beta.agents.create(
-            name="tester", model=model, tools=[toolset()] if tools is None else tools, **(agent or {})
-        )
+        offered: list[Any] = [toolset()] if tools is None else tools
+        made = await client.beta.agents.create(name="tester", model=model, tools=offered, **(agent or {}))
         session = await client.beta.sessions.create(agent=made.id, environment_id=environment.id, **options)
         return cls(client, session.id)
 

@@ -1,7 +1,7 @@
 """The API without the SDK: exact headers and bytes, and what came back for them."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
@@ -66,7 +66,9 @@ class RawApi:
         ) as response:
             return Answer(response.status, response.headers, await response.text())
 
-    async def send(self, session_id: str, *events: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Answer:
+    async def send(
+        self, session_id: str, *events: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> Answer:
         """Send events to a session."""
         return await self.call("POST", f"/v1/sessions/{session_id}/events", {"events": events}, headers=headers)
 
@@ -98,7 +100,7 @@ class Frame:
     comment: str | None = None
 
 
-async def frames(response: aiohttp.ClientResponse) -> AsyncIterator[Frame]:
+async def frames(response: aiohttp.ClientResponse) -> AsyncGenerator[Frame]:
     """The frames of a stream as they come."""
     unread = b""
     async for chunk in response.content.iter_any():

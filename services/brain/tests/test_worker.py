@@ -56,7 +56,7 @@ async def test_previews_carry_the_id_of_the_event_that_follows(stage: Stage) -> 
     await stage.create()
     await stage.send(message())
     await stage.until(ended)
-    start, delta = (orjson.loads(payload) for payload in stage.deltas)
+    start, delta = (orjson.loads(line) for payload in stage.deltas for line in payload.splitlines())
     events = [entry.event async for stored in stage.log.read(SESSION) for entry in stored.record.entries]
     final = next(event for event in events if event.type == "agent.message")
     assert start["event"]["event"] == {"type": "agent.message", "id": final.id}

@@ -1,7 +1,7 @@
 """What the scripted model answers, decided by the history alone, so that a repeated request gets the same answer.
 
-The last line ``script: [...]`` of a user's message holds one step per model request of the turn; the step is the number of
-the assistant's messages since that message. Without it the answer is ``You said: <text>``. A step is an object of:
+The last line ``script: [...]`` of a user's message holds one step per model request of the turn; the step is the number
+of the assistant's messages since that message. Without it the answer is ``You said: <text>``. A step is an object of:
 
 ==================  ===================================================================================================
 ``text``            what is answered

@@ -211,7 +211,7 @@ def test_a_message_to_a_self_hosted_session_that_waits_names_the_result_first() 
 
 
 def test_effects_have_an_identity_each() -> None:
-    effects = [
+    effects: list[Effect] = [
         TakeInput(),
         BeginRequest(1),
         BeginRequest(2),

@@ -150,6 +150,8 @@ class Performer:
                     reply = chunk
                 elif previews is not None:
                     await previews.write(chunk)
+        if previews is not None:
+            await previews.flush()
         if reply is None:
             raise ModelFailure("model_request_failed", "retryable", f"{model_id} ended its stream without an answer")
         return reply

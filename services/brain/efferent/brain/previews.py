@@ -1,12 +1,21 @@
-"""Token deltas: what a reader may see of an event that is still being made. Published, never stored."""
+"""Token deltas: what a reader may see of an event that is still being made. Published, never stored.
 
+Everything that is known in one moment (a model's stream is read in pieces of many chunks) travels in one message, one
+preview a line.
+"""
+
+import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import orjson
 
 from efferent.brain.ports import TextDelta, ThinkingStarted
 from efferent.common.domain.decide_turn import preview_id
 from efferent.common.domain.ids import ClaimId, EventId
+
+MESSAGE_BYTES_MAX: Final = 64 * 1024
+"""Previews of one moment beyond this are sent as another message."""
 
 PublishDelta = Callable[[bytes], Awaitable[object]]
 
@@ -21,26 +30,46 @@ class PreviewWriter:
         self._claim_id = claim_id
         self._span_id = span_id
         self._started: dict[int, EventId] = {}
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._sending: asyncio.Task[None] | None = None
 
     async def write(self, chunk: ThinkingStarted | TextDelta) -> None:
-        """Publish what the chunk adds."""
+        """Take in what the chunk adds; it is published with everything else of this moment."""
         match chunk:
             case ThinkingStarted(block=block):
-                await self._start(block, "agent.thinking")
+                self._start(block, "agent.thinking")
             case TextDelta(block=block, text=text):
-                event_id = await self._start(block, "agent.message")
+                event_id = self._start(block, "agent.message")
                 content = {"type": "text", "text": text}
                 delta = {"type": "content_delta", "index": 0, "content": content}
-                await self._send({"type": "event_delta", "event_id": event_id, "delta": delta})
+                self._add({"type": "event_delta", "event_id": event_id, "delta": delta})
+        if self._waiting_bytes > MESSAGE_BYTES_MAX:
+            await self.flush()
+        elif self._waiting and (self._sending is None or self._sending.done()):
+            self._sending = asyncio.create_task(self._send())
 
-    async def _start(self, block: int, event_type: str) -> EventId:
+    async def flush(self) -> None:
+        """Publish what waits. To be called after the last chunk: the record that follows must come after it."""
+        if self._sending is not None:
+            await self._sending
+        await self._send()
+
+    async def _send(self) -> None:
+        if self._waiting:
+            waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+            await self._publish(b"\n".join(waiting))
+
+    def _start(self, block: int, event_type: str) -> EventId:
         known = self._started.get(block)
         if known is not None:
             return known
         event_id = preview_id(self._claim_id, self._span_id, block)
         self._started[block] = event_id
-        await self._send({"type": "event_start", "event": {"type": event_type, "id": event_id}})
+        self._add({"type": "event_start", "event": {"type": event_type, "id": event_id}})
         return event_id
 
-    async def _send(self, event: dict[str, object]) -> None:
-        await self._publish(orjson.dumps({"after": self._after, "thread": None, "event": event}))
+    def _add(self, event: dict[str, object]) -> None:
+        preview = orjson.dumps({"after": self._after, "thread": None, "event": event})
+        self._waiting.append(preview)
+        self._waiting_bytes += len(preview)

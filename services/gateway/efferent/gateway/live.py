@@ -140,11 +140,12 @@ class LiveHub:
 
 
 def _receive(watch: _Watch, payload: bytes) -> None:
-    preview = parse_preview(payload)
-    if preview is None or watch.hold is None:
-        return
-    for ready in watch.hold.arrive(preview):
-        _show(watch, ready)
+    for line in payload.splitlines():
+        preview = parse_preview(line)
+        if preview is None or watch.hold is None:
+            return
+        for ready in watch.hold.arrive(preview):
+            _show(watch, ready)
 
 
 def _show(watch: _Watch, preview: PreviewFrame) -> None:

@@ -126,7 +126,7 @@ class PreviewFrame:
 
 
 def parse_preview(payload: bytes) -> PreviewFrame | None:
-    """Read ``{"after", "thread", "event"}``; None when it is not such a thing (previews are best effort)."""
+    """Read a line ``{"after", "thread", "event"}``; None when it is not such a thing (previews are best effort)."""
     try:
         raw: dict[str, Any] = orjson.loads(payload)
         after, thread, event = raw["after"], raw["thread"], raw["event"]

@@ -2,6 +2,7 @@
 
 # ruff: noqa: S108  the folders for temporary files are the sandbox's own
 
+import asyncio
 import os
 import shutil
 import sys
@@ -14,32 +15,16 @@ from efferent.hands.adapters.launched_sandbox import Launch, launch_sandbox
 from efferent.hands.adapters.launcher import Launcher
 from efferent.hands.adapters.limits import processes_argument, resource_limits
 from efferent.hands.adapters.remedies import explain, kernel_settings
+from efferent.hands.adapters.system_files import INNER_UID, USER, assemble
 from efferent.hands.folder import READ_ONLY, WRITABLE, SessionFolder
 from efferent.hands.launcher.messages import INFO_FD, SECCOMP_FD, STAGE, Spare, StartSandbox
 from efferent.hands.ports import Sandbox, SandboxFailed
 from efferent.hands.settings import HandsSettings
 from efferent.hands.shell_scripts import KEEPER, SHELL
 
-USER: Final = "agent"
-INNER_UID: Final = 1000
 SHARED_MEMORY_BYTES_MAX: Final = 64 * 1024 * 1024
 
 _ROOT_LINKS: Final = ("bin", "sbin", "lib", "lib64", "lib32", "libx32")
-_SYSTEM_FILES: Final = (
-    "alternatives", "ssl/certs", "ssl/openssl.cnf", "ca-certificates.conf", "pki/tls/certs", "pki/ca-trust/extracted",
-    "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "timezone", "mime.types", "protocols", "services",
-    "fonts", "ImageMagick-6", "java-11-openjdk", "java-17-openjdk", "java-21-openjdk",
-)  # fmt: skip
-"""Parts of the host's /etc without which programs of /usr do not work. Nothing in it is secret."""
-
-_OWN_FILES: Final = {
-    "passwd": f"root:x:0:0:root:/root:/bin/bash\n{USER}:x:{INNER_UID}:{INNER_UID}:{USER}:/home/agent:/bin/bash\n"
-    "nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
-    "group": f"root:x:0:\n{USER}:x:{INNER_UID}:\nnogroup:x:65534:\n",
-    "hosts": "127.0.0.1 localhost sandbox\n::1 localhost\n",
-    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
-    "resolv.conf": "",
-}
 _ENVIRONMENT: Final = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/home/agent",
@@ -63,6 +48,8 @@ class BubblewrapBackend:
         self._launcher = launcher
         self._controllers = controllers
         self._etc = settings.folder / "etc"
+        self._assembling = asyncio.Lock()
+        self._is_assembled = False
         self._next: Groups | None = None
         """Groups that a spare process of the launcher waits in."""
 
@@ -71,6 +58,10 @@ class BubblewrapBackend:
         if sys.platform != "linux":
             raise SandboxFailed(explain("", {}))
         try:
+            async with self._assembling:
+                if not self._is_assembled:
+                    await asyncio.to_thread(assemble, self._etc)
+                    self._is_assembled = True
             launch = self._launch(folder)
             sandbox = await launch_sandbox(launch, folder, self._settings, self._launcher)
             await self._have_spare(launch)
@@ -87,7 +78,6 @@ class BubblewrapBackend:
 
     def _launch(self, folder: SessionFolder) -> Launch:
         settings = self._settings
-        self._prepare_etc()
         groups, self._next = self._next or self._fresh_groups(), None
         program, tree = _program()
         staged: tuple[tuple[str, str], ...] = ()
@@ -119,15 +109,6 @@ class BubblewrapBackend:
     def _fresh_groups(self) -> Groups:
         return self._controllers.groups(self._settings.memory_bytes_max, self._settings.processes_max)
 
-    def _prepare_etc(self) -> None:
-        self._etc.mkdir(parents=True, exist_ok=True)
-        self._etc.chmod(0o755)  # whatever the umask: the sandbox's own user reads it
-        for name, text in _OWN_FILES.items():
-            path = self._etc / name
-            if not path.exists():
-                path.write_text(text)
-                path.chmod(0o644)
-
 
 def _program() -> tuple[str, Path | None]:
     """bubblewrap's path, and the folder that has to be reachable for it to run. Raises SandboxFailed."""
@@ -147,7 +128,7 @@ def _arguments(settings: HandsSettings, folder: SessionFolder, etc: Path) -> lis
         "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net", "--unshare-cgroup-try",
         "--die-with-parent", "--new-session", "--hostname", "sandbox",
         "--uid", str(INNER_UID), "--gid", str(INNER_UID),
-        "--ro-bind", "/usr", "/usr", *_root_links(), *_etc_binds(folder, etc),
+        "--ro-bind", "/usr", "/usr", *_root_links(), *_etc_bind(folder, etc),
         "--proc", "/proc", "--dev", "/dev",
         "--perms", "1777", "--size", str(SHARED_MEMORY_BYTES_MAX), "--tmpfs", "/dev/shm",
         "--remount-ro", "/dev",
@@ -171,15 +152,8 @@ def _root_links() -> list[str]:
     return arguments
 
 
-def _etc_binds(folder: SessionFolder, etc: Path) -> list[str]:
-    own = Path(STAGE, "etc") if folder.uid is not None else etc
-    arguments: list[str] = []
-    for name in _OWN_FILES:
-        arguments += ["--ro-bind", str(own / name), f"/etc/{name}"]
-    for name in _SYSTEM_FILES:
-        if os.path.exists(f"/etc/{name}"):
-            arguments += ["--ro-bind", f"/etc/{name}", f"/etc/{name}"]
-    return arguments
+def _etc_bind(folder: SessionFolder, etc: Path) -> list[str]:
+    return ["--ro-bind", f"{STAGE}/etc" if folder.uid is not None else str(etc), "/etc"]
 
 
 def _session_binds(folder: SessionFolder) -> list[str]:

@@ -19,8 +19,9 @@ def measure(request: Measure) -> Reply:
         folder = waiting.pop()
         try:
             for entry in os.scandir(folder):
-                status = entry.stat(follow_symlinks=False)
                 files += 1
+                if (status := _status(entry)) is None:
+                    continue
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(entry.path)
                 if status.st_ino not in seen:
@@ -32,3 +33,10 @@ def measure(request: Measure) -> Reply:
                 continue  # it vanished meanwhile
             files = request.files_max + 1  # nested too deep to be counted: nothing honest looks like this
     return text_reply(f"{total_bytes} {files}")
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    try:
+        return entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None  # deleted since the folder was read; the others in it still count
