@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -51,26 +50,9 @@ async def model(model_url: str) -> AsyncIterator[ModelControl]:
 
 @pytest.fixture
 def second_brain(server: EfferentServer, tmp_path: Path) -> "Iterator[subprocess.Popen[bytes]]":
-    """A brain that nobody supervises, with the same surroundings as the supervised one."""
-    raw = Path(f"/proc/{server.pids()['brain']}/environ").read_bytes().decode().rstrip("\0").split("\0")
-    environ = dict(line.split("=", 1) for line in raw if not line.startswith("EFFERENT_SUPERVISOR"))
-    log = tmp_path / "brain.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "efferent.cli.main", "brain"], env=environ, stdout=output, stderr=output
-        )
-    try:
-        deadline = time.monotonic() + 30
-        while b'"message":"ready"' not in log.read_bytes():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.02)
+    """A brain that nobody supervises."""
+    with server.beside("brain", tmp_path / "brain.log") as process:
         yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGCONT)
-            process.kill()
-        process.wait()
 
 
 class Held:

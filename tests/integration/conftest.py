@@ -54,6 +54,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, model_url: str) -> Iterator
     yield running
     code = running.stop()
     assert code == 0, running.tail()
+    assert running.errors() == [], "whatever clients and models do, nothing of it is a defect of the server"
 
 
 def model_environ(url: str, folder: Path) -> dict[str, str]:

@@ -157,10 +157,7 @@ async def test_one_sent_together_with_the_message_before_it_lets_the_message_beg
 ) -> None:
     played = await Played.create(client)
     async with played.watch() as watch:
-        await played.send(scripted({"text": "said"}), interrupt())
-        await watch.until("session.status_idle")
-        while (await played.retrieve()).status != "idle":
-            await watch.until("session.status_idle", count=len(of_type(watch.seen, "session.status_idle")) + 1)
+        await watch.settled(*await played.send(scripted({"text": "said"}), interrupt()))
     events = await played.events()
     assert [text_of(event) for event in of_type(events, "agent.message")] == ["said"]
     assert all(event.processed_at is not None for event in events)

@@ -63,7 +63,7 @@ async def test_a_tool_that_is_always_allowed(client: AsyncAnthropic) -> None:
 async def test_tools_run_in_parallel_and_answer_in_the_order_of_completion(client: AsyncAnthropic) -> None:
     played = await Played.create(client)
     # The first call cannot end before the second one has run.
-    reads = {"tool": "bash", "input": {"command": "until [ -e second ]; do sleep 0.02; done; echo first"}}
+    reads = {"tool": "bash", "input": {"command": "until [ -e second ]; do sleep 0.02; done; sleep 0.3; echo first"}}
     writes = {"tool": "write", "input": {"file_path": "/workspace/second", "content": "x"}}
     seen = await played.until_idle(scripted({"tools": [reads, writes]}, {"text": "done"}))
     assert await same_in_list(played, seen) == [
@@ -105,12 +105,10 @@ async def test_a_message_sent_while_the_model_answers_starts_another_request(
 async def test_messages_within_ten_milliseconds_are_all_taken_in_in_order(client: AsyncAnthropic) -> None:
     played = await Played.create(client)
     async with played.watch() as watch:
-        sent = [(await played.send(message(f"number {number}")))[0].id for number in range(3)]
-        await watch.until("session.status_idle")
-        while (await played.retrieve()).status != "idle":
-            await watch.until("session.status_idle", count=len(of_type(watch.seen, "session.status_idle")) + 1)
+        sent = [(await played.send(message(f"number {number}")))[0] for number in range(3)]
+        await watch.settled(*sent)
     events = await played.events()
-    assert [event.id for event in of_type(events, "user.message")] == sent
+    assert [event.id for event in of_type(events, "user.message")] == [echo.id for echo in sent]
     assert all(event.processed_at is not None for event in events)
 
 

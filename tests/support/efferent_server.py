@@ -99,6 +99,32 @@ class EfferentServer:
         """The end of the log, for a failed test's message."""
         return self.log_file.read_text(errors="replace")[-4000:] if self.log_file.exists() else ""
 
+    def errors(self) -> list[str]:
+        """Lines of the log that tell of a defect."""
+        lines = self.log_file.read_text(errors="replace").splitlines()
+        return [line for line in lines if '"level":"ERROR"' in line or line.startswith("Traceback")]
+
+    @contextlib.contextmanager
+    def beside(self, service: str, log: Path, **environ: str) -> "Iterator[subprocess.Popen[bytes]]":
+        """One more process of a service that nobody supervises, with the surroundings of the supervised one."""
+        own = Path(f"/proc/{self.pids()[service]}/environ").read_bytes().decode().rstrip("\0").split("\0")
+        told = dict(line.split("=", 1) for line in own if not line.startswith("EFFERENT_SUPERVISOR"))
+        with log.open("wb") as output:
+            command = [sys.executable, "-m", "efferent.cli.main", service]
+            process = subprocess.Popen(command, env={**told, **environ}, stdout=output, stderr=output)
+        try:
+            deadline = time.monotonic() + READY_WAIT_S
+            while b'"message":"ready"' not in log.read_bytes():
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.02)
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.wait()
+
     def pids(self) -> dict[str, int]:
         """The children by service, as their command lines say."""
         assert self.process is not None

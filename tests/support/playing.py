@@ -106,6 +106,17 @@ class Watch:
             raise AssertionError(f"the stream ended without a {count}. {kind}; seen: {types_of(self.seen)}")
         return found()[count - 1]
 
+    async def settled(self, *sent: Any, deadline_s: float = DEADLINE_S) -> None:
+        """Return when all these echoes were taken in and the session is idle; idle is never said over waiting input."""
+        wanted = {echo.id for echo in sent}
+        try:
+            async with self._changed, asyncio.timeout(deadline_s):
+                await self._changed.wait_for(
+                    lambda: wanted <= {getattr(event, "id", None) for event in self.seen} and self.seen[-1].type in ENDS
+                )
+        except TimeoutError:
+            raise AssertionError(f"not settled within {deadline_s} s; seen: {types_of(self.seen)}") from None
+
     async def until_end(self, *, deadline_s: float = DEADLINE_S) -> None:
         """Return when the server has ended the stream."""
         async with self._changed, asyncio.timeout(deadline_s):

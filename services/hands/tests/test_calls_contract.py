@@ -1,6 +1,7 @@
 """Calls by their ids, cancelling and releasing, the same with both backends."""
 
 import asyncio
+import secrets
 from pathlib import Path
 
 import grpc
@@ -70,7 +71,7 @@ async def test_file_tool_can_be_cancelled(client: Client) -> None:
 
 
 async def test_release_ends_every_process_and_deletes_every_file(hands: Running) -> None:
-    mark = f"efferent_{hands.folder.name}"
+    mark = f"efferent_{secrets.token_hex(8)}"
     await hands.client.bash(
         f"(exec -a {mark} sleep 300) & (setsid -f bash -c 'exec -a {mark} sleep 300'); mkdir locked; touch locked/x;"
         "chmod 000 locked; : > /mnt/session/outputs/o || true"

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from efferent.common.hands_api import sandbox_pb2 as wire
 from efferent.hands.results import INTERRUPTED_TEXT
 from services.hands.tests.hands_client import Client, until
 
@@ -31,7 +33,7 @@ async def serving(folder: Path, backend: str) -> AsyncIterator[tuple[subprocess.
     process = _started({**environ, "EFFERENT_DATA_DIR": str(folder)}, folder / "log")
     client = Client(address)
     try:
-        await until((folder / "hands.sock").exists, within_s=20)
+        await client.stub.Check(wire.CheckRequest(), wait_for_ready=True, timeout=20)
         yield process, client
     finally:
         await client.close()
@@ -65,7 +67,7 @@ async def test_call_that_a_kill_interrupted_is_answered_and_never_run_again(fold
 
 
 async def test_nothing_survives_the_death_of_the_hands(folder: Path, backend: str) -> None:
-    mark = f"efferent_{folder.name}"
+    mark = f"efferent_{secrets.token_hex(8)}"
     async with serving(folder, backend) as (process, client):
         await client.bash(f"(exec -a {mark} sleep 300) & (setsid -f bash -c 'exec -a {mark} sleep 300')")
         await until(lambda: processes_named(mark) == 2)
@@ -74,7 +76,7 @@ async def test_nothing_survives_the_death_of_the_hands(folder: Path, backend: st
 
 
 async def test_sigterm_stops_within_its_budget_and_leaves_nothing(folder: Path, backend: str) -> None:
-    mark = f"efferent_{folder.name}"
+    mark = f"efferent_{secrets.token_hex(8)}"
     async with serving(folder, backend) as (process, client):
         asked = asyncio.create_task(client.bash(f"exec -a {mark} sleep 300"))
         await until(lambda: processes_named(mark) == 1)

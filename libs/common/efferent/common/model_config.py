@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -43,7 +44,7 @@ class ModelConfigs:
     def route(self, model_id: str) -> Provider:
         """The provider that answers for a model id. Raises UnknownModel, whose message lists the patterns."""
         for provider in self.providers:
-            if any(fnmatchcase(model_id, pattern) for pattern in provider.models):
+            if _is_one_of(model_id, tuple(provider.models)):
                 return provider
         raise UnknownModel(model_id, [pattern for provider in self.providers for pattern in provider.models])
 
@@ -188,3 +189,9 @@ def _is_loopback(host: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
+
+
+@lru_cache(maxsize=1_024)
+def _is_one_of(model_id: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a pattern takes the id. Asked several times for each model request, always about the same few models."""
+    return any(fnmatchcase(model_id, pattern) for pattern in patterns)

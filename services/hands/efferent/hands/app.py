@@ -22,7 +22,8 @@ from efferent.hands.settings import HandsSettings
 
 MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
 _LOOPBACK: Final = ("127.", "localhost:", "[::1]:")
-_GRACE_S: Final = 0.2
+_GRACE_S: Final = 1.0
+"""For results that are on their way to the brain when the service stops."""
 
 _log = logging.getLogger(__name__)
 
