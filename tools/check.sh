@@ -13,7 +13,7 @@ check() { # name, command...
         echo "ok      $name"
     else
         echo "FAILED  $name: $*"
-        echo "$output"
+        printf '%s\n' "$output"
         failed="$failed $name"
     fi
 }

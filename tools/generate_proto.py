@@ -66,7 +66,8 @@ def _service_types(file: descriptor_pb2.FileDescriptorProto) -> str:
             servicer.append(
                 f"    {prefix}def {method.name}(self, request: {asked}, context: {context}) -> {result}: ..."
             )
-        adder = f"def add_{service.name}Servicer_to_server(servicer: {service.name}Servicer, server: grpc.aio.Server) -> None: ..."
+        name = f"{service.name}Servicer"
+        adder = f"def add_{name}_to_server(servicer: {name}, server: grpc.aio.Server) -> None: ..."
         text += "\n" + "\n".join(stub) + "\n\n" + "\n".join(servicer) + "\n\n" + adder + "\n"
     return text
 
