@@ -22,13 +22,14 @@ def _main() -> int:
     parser.add_argument("--seed", type=int, help="seed of the first storm (default: a random one)")
     parser.add_argument("--kills", type=int, default=60, help="kills of one storm (default: 60)")
     parser.add_argument("--sessions", type=int, default=12, help="sessions at work at once (default: 12)")
+    parser.add_argument("--more-brains", type=int, default=0, help="brains beside the one that is killed (default: 0)")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else secrets.randbelow(2**31)
     end = time.monotonic() + options.minutes * 60
     kills = storms = 0
     while True:
         print(f"storm with seed {seed}", flush=True)
-        report = _storm(seed, options.kills, options.sessions)
+        report = _storm(seed, options.kills, options.sessions, options.more_brains)
         kills, storms, seed = kills + report.kills.total(), storms + 1, seed + 1
         print(report, flush=True)
         if report.problems:
@@ -40,11 +41,11 @@ def _main() -> int:
     return 0
 
 
-def _storm(seed: int, kills: int, sessions: int) -> Report:
+def _storm(seed: int, kills: int, sessions: int, more_brains: int) -> Report:
     with (
         tempfile.TemporaryDirectory() as folder,
         scripted_model() as url,
-        storm_server(Path(folder), url) as server,
+        storm_server(Path(folder), url, more_brains=more_brains) as server,
     ):
         storm = Storm(server, url, seed, players=sessions)
         return asyncio.run(storm.run(plan(kills, storm.dice)))

@@ -1,6 +1,7 @@
 """One session in a storm: it sends without retries, reads without gaps, and never stops asking for the next turn."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
@@ -232,7 +233,8 @@ class Player:
             await asyncio.sleep(self._dice.uniform(*HOLD_S))
             for gate in list(self.turns.gates):
                 if await self._model.waiting_now(gate):
-                    self.turns.gates.remove(gate)
+                    with contextlib.suppress(ValueError):
+                        self.turns.gates.remove(gate)
                     if self.step == "answering":
                         self._at("finishing")
                     await self._model.open(gate)

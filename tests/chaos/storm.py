@@ -84,6 +84,7 @@ class Storm:
                 await asyncio.to_thread(self._server.wait_ready)
                 await self._end(playing)
                 await asyncio.gather(*(self._check(player) for player in self._players))
+                self.report.problems += [f"the server reports a defect: {line}" for line in self._server.errors()]
             finally:
                 for task in playing:
                     task.cancel()

@@ -12,9 +12,11 @@ KILLS = 30
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", [20261121, 987654321])
-async def test_nothing_is_lost_or_done_twice_whatever_is_killed_when(tmp_path: Path, seed: int) -> None:
-    with scripted_model() as url, storm_server(tmp_path, url) as server:
+@pytest.mark.parametrize(("seed", "more_brains"), [(20261121, 0), (987654321, 1)])
+async def test_nothing_is_lost_or_done_twice_whatever_is_killed_when(
+    tmp_path: Path, seed: int, more_brains: int
+) -> None:
+    with scripted_model() as url, storm_server(tmp_path, url, more_brains=more_brains) as server:
         storm = Storm(server, url, seed)
         report = await storm.run(plan(KILLS, storm.dice))
     print(report)

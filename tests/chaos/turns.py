@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -10,6 +11,7 @@ from tests.support.playing import bash, custom_tool, message, script, toolset
 Style = Literal["allowed", "asked", "custom"]
 STYLES: Final[tuple[Style, ...]] = ("allowed", "asked", "custom")
 MARKS_FILE: Final = "/workspace/marks"
+GATES_MAX: Final = 24
 _TOOL_S: Final = (0.0, 0.6)
 
 
@@ -37,13 +39,12 @@ class Turns:
     name: str
     style: Style
     dice: random.Random
-    gates: list[str] = field(default_factory=list)
-    """Gates that the newest message's requests wait at, in order."""
+    gates: deque[str] = field(default_factory=lambda: deque(maxlen=GATES_MAX))
+    """Gates that were not opened yet: those of the newest messages, for a send without an answer may come late."""
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def message(self) -> dict[str, Any]:
         """The next turn: one to three rounds of tools, then a text."""
-        self.gates = []
         steps = [self._gated(self._call(round_)) for round_ in range(self.dice.randint(1, 3))]
         steps.append(self._gated({"text": "all is done now"}))
         return message(script(*steps, say=self._fresh("turn")))
@@ -54,7 +55,6 @@ class Turns:
 
     def reading(self) -> dict[str, Any]:
         """The last turn: read the marks."""
-        self.gates = []
         return message(script(bash(f"cat {MARKS_FILE} 2>/dev/null; true"), {"text": "read"}, say=self._fresh("read")))
 
     def answer_to(self, use: dict[str, Any]) -> dict[str, Any]:

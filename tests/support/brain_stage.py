@@ -19,6 +19,7 @@ from efferent.brain.ports import (
 from efferent.brain.roster import Roster
 from efferent.brain.session_cache import SessionCache
 from efferent.brain.settings import BrainSettings
+from efferent.brain.snapshots import Snapshots
 from efferent.brain.worker import Desk
 from efferent.common.domain.commands import Command, CreateSession, EventDraft, SendEvents
 from efferent.common.domain.content import TextBlock
@@ -166,6 +167,7 @@ class Stage:
     hands: SteppedHands = field(default_factory=SteppedHands)
     presences: Presences = field(default_factory=Presences)
     deltas: list[bytes] = field(default_factory=list)
+    events_between_snapshots: int = 10
     settings: BrainSettings = field(default_factory=lambda: BrainSettings(retry_base_s=0.01, busy_nak_delay_s=0.02))
 
     def __post_init__(self) -> None:
@@ -176,6 +178,10 @@ class Stage:
         self.facts = OneSize()
         self._seeds = CountedSeeds("client")
         self._tasks: list[asyncio.Task[None]] = []
+
+    def snapshots(self) -> Snapshots:
+        """A brain's view of the snapshots, with hardly any events between two of them."""
+        return Snapshots(self.blobs, self.log, events_between=self.events_between_snapshots)
 
     def brain(self, name: str = "brain_1") -> Roster:
         """Start a brain."""
@@ -188,6 +194,7 @@ class Stage:
             log=self.log,
             performer=Performer(self.model, self.facts, self.hands, SystemClock(), self.settings, keep_delta),
             cache=SessionCache(100),
+            snapshots=self.snapshots(),
             presence=self.presences,
             clock=SystemClock(),
             ids=CountedSeeds(name),

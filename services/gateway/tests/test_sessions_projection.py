@@ -19,7 +19,7 @@ from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, Se
 from efferent.gateway.public_events import Position, PublicEvent
 from efferent.gateway.session_services import INDEX_FILE, SessionServices
 from efferent.gateway.session_states import SessionStates
-from efferent.gateway.state_blob import dump_state, load_state
+from efferent.common.state_blob import dump_state, load_state
 from services.gateway.tests.session_rig import WAIT_S, WORKSPACE, Make, Rig, build, message, rig
 
 

@@ -10,6 +10,7 @@ from efferent.brain.performer import Performer
 from efferent.brain.roster import Roster
 from efferent.brain.session_cache import SessionCache
 from efferent.brain.settings import BrainSettings
+from efferent.brain.snapshots import Snapshots
 from efferent.brain.worker import Desk
 from efferent.common.blobs.local_folder import LocalFolderBlobs
 from efferent.common.domain.ids import BrainId, from_seed
@@ -65,6 +66,7 @@ class Brain:
         self._watching: Subscription | None = None
         self._inbound: JetStreamInboundConsumer | None = None
         self._roster: Roster | None = None
+        self._snapshots: Snapshots | None = None
         self._board: PresenceBoard | None = None
         self._beacon: PresenceBeacon | None = None
 
@@ -81,11 +83,13 @@ class Brain:
         await self._board.start()
         deltas = TokenDeltas(connection)
         performer = Performer(self._models, self._facts, self._hands, self._clock, self._settings, deltas.publish)
+        snapshots = self._snapshots = Snapshots(blobs, log)
         desk = Desk(
             brain_id=self.brain_id,
             log=log,
             performer=performer,
             cache=SessionCache(self._settings.cached_sessions_max),
+            snapshots=snapshots,
             presence=self._board,
             clock=self._clock,
             ids=self._ids,
@@ -124,6 +128,8 @@ class Brain:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._snapshots is not None:
+            await self._snapshots.close()
         if self._watching is not None:
             await self._watching.end()
         if self._board is not None:

@@ -4,8 +4,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from efferent.common.domain.evolve import fold
-from efferent.common.domain.ids import SessionId
-from efferent.common.domain.record import StoredRecord
+from efferent.common.domain.ids import RecordId, SessionId
+from efferent.common.domain.record import Record, StoredRecord
 from efferent.common.domain.state import SessionState
 from efferent.common.domain.transcript import EMPTY_TRANSCRIPT, Transcript, extend_all
 from efferent.common.ports import SessionLog
@@ -18,13 +18,23 @@ class FoldedSession:
     state: SessionState | None = None
     transcript: Transcript = EMPTY_TRANSCRIPT
     sequence: int = 0
+    record_id: RecordId | None = None
+    """Id of the last record."""
+    events: int = 0
+    """How many events the session has had."""
 
     def advanced(self, stored: StoredRecord) -> "FoldedSession":
         """With the next record folded in."""
+        return self.followed_by(stored.record, fold(self.state, (stored.record,)), stored.sequence)
+
+    def followed_by(self, record: Record, state: SessionState | None, sequence: int) -> "FoldedSession":
+        """With the next record, whose state is known already."""
         return FoldedSession(
-            state=fold(self.state, (stored.record,)),
-            transcript=extend_all(self.transcript, stored.record),
-            sequence=stored.sequence,
+            state=state,
+            transcript=extend_all(self.transcript, record),
+            sequence=sequence,
+            record_id=record.id,
+            events=self.events + len(record.entries),
         )
 
 

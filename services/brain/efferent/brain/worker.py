@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from efferent.brain.performer import Performer, Scene
 from efferent.brain.session_cache import FoldedSession, SessionCache, caught_up
 from efferent.brain.settings import BrainSettings
+from efferent.brain.snapshots import Snapshots
 from efferent.common.domain.commands import BrainCommand, ClaimTurn, TakeQueuedInput
 from efferent.common.domain.decide import decide
 from efferent.common.domain.draft import Stamp
@@ -19,7 +20,6 @@ from efferent.common.domain.ids import BrainId, ClaimId, SessionId, from_seed
 from efferent.common.domain.react import pending
 from efferent.common.domain.record import StoredRecord
 from efferent.common.domain.refusals import ClaimLost
-from efferent.common.domain.transcript import extend_all
 from efferent.common.ports import Clock, Delivery, IdSource, LogConflict, LogUnavailable, SessionLog
 
 CONFLICTS_MAX: Final = 100
@@ -46,6 +46,7 @@ class Desk:
     log: SessionLog
     performer: Performer
     cache: SessionCache
+    snapshots: Snapshots
     presence: Presence
     clock: Clock
     ids: IdSource
@@ -149,6 +150,8 @@ class SessionWorker:
             self._folded = await self._read(None)
 
     async def _read(self, reach: int | None) -> FoldedSession:
+        if self._folded.sequence == 0:
+            return await self._desk.snapshots.caught_up(self.session_id, reach)
         return await caught_up(self._folded, self._desk.log, self.session_id, reach)
 
     async def _finish(self) -> None:
@@ -162,6 +165,7 @@ class SessionWorker:
                 await delivery.ack()
             else:
                 self._held.append(delivery)
+        self._desk.snapshots.offer(self.session_id, self._folded)
 
     def _holds(self) -> bool:
         state = self._folded.state
@@ -244,11 +248,7 @@ class SessionWorker:
             except LogConflict as conflict:
                 self._folded = await self._read(conflict.last or None)
                 continue
-            self._folded = FoldedSession(
-                state=decision.state,
-                transcript=extend_all(self._folded.transcript, decision.record),
-                sequence=sequence,
-            )
+            self._folded = self._folded.followed_by(decision.record, decision.state, sequence)
             self._fruitless = 0
             return
         raise LogUnavailable(f"session {self.session_id} changes faster than it can be written")

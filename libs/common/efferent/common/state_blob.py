@@ -1,12 +1,14 @@
-"""A folded session state as bytes for the projection's rows, readable by the same code only.
+"""A folded session state as bytes for caches (the gateway's projection, the brain's snapshots), readable by the same
+code only.
 
-The bytes carry no version of their own: the projection's file does (``code_version``), and a file of other code is
-rebuilt from the log.
+The bytes carry no version of their own: the cache does (``code_version``), and what other code wrote is folded again
+from the log.
 """
 
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 from pydantic import TypeAdapter
@@ -41,10 +43,10 @@ class _Kept:
 _KEPT: Final[TypeAdapter[_Kept]] = TypeAdapter(_Kept)
 
 
-def code_version() -> str:
-    """Changes whenever the code changes that folds states or that defines what a state is."""
+def code_version(*more: ModuleType) -> str:
+    """Changes whenever the code changes that folds states or that defines what a state is, or the code of ``more``."""
     digest = hashlib.sha256()
-    for module in (state, evolve):
+    for module in (state, evolve, *more):
         if module.__file__ is not None:
             digest.update(Path(module.__file__).read_bytes())
     return digest.hexdigest()[:16]
