@@ -194,6 +194,43 @@ async def test_a_custom_tool_is_answered_by_the_client(client: AsyncAnthropic, m
     assert last[0]["content"][0]["text"] == "found it"
 
 
+async def test_a_custom_result_that_comes_while_a_tool_runs_needs_no_idle(client: AsyncAnthropic) -> None:
+    played = await Played.create(client, tools=[toolset(), custom_tool()])
+    look_up = {"tool": "look_up", "input": {"key": "a"}}
+    async with played.watch() as watch:
+        await played.send(scripted({"tools": [bash("sleep 0.5; echo hi"), look_up]}, {"text": "done"}))
+        use = await watch.until("agent.custom_tool_use")
+        await played.send(custom_result(use.id, "found"))
+        await watch.until("session.status_idle")
+    assert await same_in_list(played, watch.seen) == [
+        *BEGIN, "user.message", "span.model_request_start", "agent.tool_use", "agent.custom_tool_use",
+        "span.model_request_end", "user.custom_tool_result", "agent.tool_result", *ANSWER, *END,
+    ]  # fmt: skip
+
+
+async def test_a_call_that_asks_lets_the_others_run_and_what_was_said_meanwhile_waits(
+    client: AsyncAnthropic, model: ModelControl
+) -> None:
+    asked = {"name": "write", "permission_policy": {"type": "always_ask"}}
+    played, word = await Played.create(client, tools=[toolset(configs=[asked])]), fresh_name("meanwhile")
+    write = {"tool": "write", "input": {"file_path": "/workspace/a", "content": "a"}}
+    async with played.watch() as watch:
+        await played.send(scripted({"tools": [bash("sleep 0.5; echo hi"), write]}, {"text": "done"}))
+        await watch.until("agent.tool_use", count=2)
+        await played.send(scripted({"text": "both"}, say=word))
+        idle = await watch.until("session.status_idle")
+    uses = of_type(watch.seen, "agent.tool_use")
+    assert [use.evaluated_permission for use in uses] == ["allow", "ask"]
+    assert idle.stop_reason.event_ids == [uses[1].id]
+    assert [event.processed_at is None for event in of_type(await played.events(), "user.message")] == [False, True]
+    resumed = await played.until_idle(confirmation(uses[1].id))
+    assert types_of(resumed) == [
+        "user.tool_confirmation", *BEGIN, "agent.tool_result", "user.message", *ANSWER, *END,
+    ]  # fmt: skip
+    assert len(await model.requests(word)) == 1
+    await played.events()
+
+
 async def test_archiving_an_idle_session_terminates_it(client: AsyncAnthropic) -> None:
     played = await Played.create(client)
     await played.until_idle(message("hello"))

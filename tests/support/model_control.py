@@ -25,6 +25,10 @@ class ModelControl:
         """Let everything pass the gate, now and later."""
         await self._call("POST", f"/control/gates/{gate}")
 
+    async def close(self, gate: str) -> None:
+        """Hold what comes to the gate from now on."""
+        await self._call("DELETE", f"/control/gates/{gate}")
+
     async def requests(self, contains: str) -> list[dict[str, Any]]:
         """The recorded requests whose question contains the text, oldest first."""
         async with self._http.get(f"{self._url}/control/requests", params={"contains": contains}) as response:

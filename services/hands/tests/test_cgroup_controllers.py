@@ -1,5 +1,7 @@
 """Finding cgroup controllers in both versions, on trees like those that the kernel shows."""
 
+import signal
+import subprocess
 from pathlib import Path
 
 from efferent.hands.adapters.control_groups import find, sweep
@@ -31,6 +33,17 @@ def test_groups_left_behind_by_the_dead_are_swept(tmp_path: Path) -> None:
     found.memory = tmp_path
     sweep(found)
     assert [entry.name for entry in tmp_path.iterdir()] == ["efferent-1-0"]
+
+
+def test_processes_left_behind_by_the_dead_are_killed(tmp_path: Path) -> None:
+    group = tmp_path / f"efferent-{2**22 + 5}-0"
+    group.mkdir()
+    found = find("", "")
+    found.memory = tmp_path
+    with subprocess.Popen(["sleep", "60"]) as orphan:
+        (group / "cgroup.procs").write_text(f"{orphan.pid}\n")
+        sweep(found)
+        assert orphan.wait(10) == -signal.SIGKILL
 
 
 def test_kills_for_memory_are_counted_in_both_versions(tmp_path: Path) -> None:

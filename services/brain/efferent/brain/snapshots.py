@@ -7,7 +7,6 @@ holds the very record that it ends with; and whatever is odd about it, the sessi
 import asyncio
 import logging
 from collections import OrderedDict
-from contextlib import aclosing
 from typing import Final
 
 from efferent.brain import snapshot_blob
@@ -50,7 +49,7 @@ class Snapshots:
         return await caught_up(FoldedSession(), self._log, session_id, reach)
 
     def offer(self, session_id: SessionId, folded: FoldedSession) -> None:
-        """A turn has ended: keep the session, soon and beside the work, when it has grown enough since the last time."""
+        """A turn has ended: keep the session, beside the work, when it has grown enough since the last time."""
         if folded.state is None or folded.state.deleted:
             return
         if folded.events - self._kept_at.get(session_id, 0) < self._events_between or len(self._waiting) >= WAITING_MAX:
@@ -82,14 +81,13 @@ class Snapshots:
     async def _continued(self, kept: FoldedSession, session_id: SessionId, reach: int | None) -> FoldedSession | None:
         """The snapshot with the log's tail; None when the log does not hold the record that the snapshot ends with."""
         folded = None
-        async with aclosing(self._log.read(session_id, after=kept.sequence - 1, reach=reach)) as records:
-            async for stored in records:
-                if folded is not None:
-                    folded = folded.advanced(stored)
-                elif (stored.sequence, stored.record.id) == (kept.sequence, kept.record_id):
-                    folded = kept
-                else:
-                    return None
+        async for stored in self._log.read(session_id, after=kept.sequence - 1, reach=reach):
+            if folded is not None:
+                folded = folded.advanced(stored)
+            elif (stored.sequence, stored.record.id) == (kept.sequence, kept.record_id):
+                folded = kept
+            else:
+                return None
         return folded
 
     async def _write_waiting(self) -> None:

@@ -63,7 +63,7 @@ class Hands:
 
         _check_address(self._settings.listen)
         await asyncio.to_thread(_prepare, self._settings.folder)
-        control_groups.sweep(self._controllers)
+        await asyncio.to_thread(control_groups.sweep, self._controllers)
         self._launcher.start()
         sandbox_pb2_grpc.add_SandboxesServicer_to_server(self._servicer, self._server)
         try:

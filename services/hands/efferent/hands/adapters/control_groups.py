@@ -3,6 +3,8 @@
 import contextlib
 import itertools
 import os
+import signal
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -10,6 +12,10 @@ from typing import Final
 from efferent.hands.launcher.messages import ControlGroup
 
 PREFIX: Final = "efferent-"
+
+_REMOVALS_MAX: Final = 5
+_REMOVAL_PAUSE_S: Final = 0.02
+"""A group can be removed when the kernel has buried its last process."""
 
 _MEMORY_V1: Final = "memory.limit_in_bytes"
 _MEMORY_AND_SWAP_V1: Final = "memory.memsw.limit_in_bytes"
@@ -85,14 +91,30 @@ def find(membership: str | None = None, mounts: str | None = None) -> Controller
 
 
 def sweep(controllers: Controllers) -> None:
-    """Remove groups that hands which are no more left behind."""
+    """End what hands that are no more left behind, and remove their groups.
+
+    Hands killed in the very moment in which bubblewrap makes its namespaces leave its inner process behind: it waits for
+    an outer one that is gone, and dies with nobody.
+    """
     for folder in {controllers.memory, controllers.processes} - {None}:
         with contextlib.suppress(OSError):
             for entry in os.scandir(str(folder)):
                 pid = entry.name.removeprefix(PREFIX).partition("-")[0]
                 if entry.name.startswith(PREFIX) and not os.path.exists(f"/proc/{pid}"):
-                    with contextlib.suppress(OSError):
-                        os.rmdir(entry.path)
+                    _end(Path(entry.path))
+
+
+def _end(group: Path) -> None:
+    """Kill every process of a group and remove it; one whose processes take long to die is left to the next sweep."""
+    for pid in _text(str(group / "cgroup.procs")).split():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(int(pid), signal.SIGKILL)
+    for _ in range(_REMOVALS_MAX):
+        try:
+            group.rmdir()
+            return
+        except OSError:
+            time.sleep(_REMOVAL_PAUSE_S)
 
 
 def _text(path: str) -> str:
