@@ -12,6 +12,7 @@ from efferent.common.domain.events import AgentToolUse
 from efferent.common.domain.events.agent import Permission
 from efferent.common.domain.ids import EventId, SessionId
 from efferent.common.jetstream import subjects
+from efferent.common.state_blob import dump_state, load_state
 from efferent.gateway import index_writer, session_projection
 from efferent.gateway.errors import Overloaded
 from efferent.gateway.event_index import EventIndex
@@ -19,7 +20,6 @@ from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, Se
 from efferent.gateway.public_events import Position, PublicEvent
 from efferent.gateway.session_services import INDEX_FILE, SessionServices
 from efferent.gateway.session_states import SessionStates
-from efferent.common.state_blob import dump_state, load_state
 from services.gateway.tests.session_rig import WAIT_S, WORKSPACE, Make, Rig, build, message, rig
 
 

@@ -13,9 +13,9 @@ from typing import Final
 
 from efferent.common.domain.ids import SessionId
 from efferent.common.domain.state import shown_status
+from efferent.common.state_blob import code_version, dump_state, load_state
 from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
 from efferent.gateway.public_events import Position
-from efferent.common.state_blob import code_version, dump_state, load_state
 
 SCHEMA_VERSION: Final = 1
 

@@ -44,7 +44,7 @@ class HandsSettings(BaseSettings):
     calls_max: PositiveInt = 64
     """Calls of one session that may run or wait at once."""
 
-    sandboxes_max: PositiveInt = 64
+    sandboxes_max: PositiveInt = 256
     """Live sandboxes of all sessions together; the longest idle makes room."""
     sandbox_wait_s: PositiveFloat = 30.0
     """How long a call waits for room when every sandbox is busy."""

@@ -93,8 +93,8 @@ def find(membership: str | None = None, mounts: str | None = None) -> Controller
 def sweep(controllers: Controllers) -> None:
     """End what hands that are no more left behind, and remove their groups.
 
-    Hands killed in the very moment in which bubblewrap makes its namespaces leave its inner process behind: it waits for
-    an outer one that is gone, and dies with nobody.
+    Hands killed in the very moment in which bubblewrap makes its namespaces leave its inner process behind: it waits
+    for an outer one that is gone, and dies with nobody.
     """
     for folder in {controllers.memory, controllers.processes} - {None}:
         with contextlib.suppress(OSError):
