@@ -1,9 +1,10 @@
-"""The real command, as a person types it: what it prints, what it refuses, how quick it is."""
+"""The real command, as a person types it: what it prints, what it refuses."""
 
 import os
+import re
 import socket
 import subprocess
-import time
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,6 @@ import pytest
 from efferent.cli.children import command_line
 
 WITHIN_S: Final = 30
-HELP_WITHIN_S: Final = 0.15
 
 
 def efferent(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -40,18 +40,19 @@ def test_help_names_every_command() -> None:
     done = efferent("--help")
     assert done.returncode == 0
     for command in ("up", "demo", "keys", "check-config", "gateway", "brain", "hands", "nats", "version"):
-        assert f"\n    {command} " in done.stdout
+        assert re.search(rf"\n    {command}\s", done.stdout)
 
 
-def test_help_is_quick() -> None:
-    """The best of some tries, since the machine may be busy with other tests."""
-
-    def elapsed_s() -> float:
-        started = time.monotonic()
-        efferent("--help")
-        return time.monotonic() - started
-
-    assert min(elapsed_s() for _ in range(5)) < HELP_WITHIN_S
+def test_help_imports_nothing_heavy() -> None:
+    """A command that only prints must not pay for what the services need."""
+    program = (
+        "import sys; from efferent.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'aiohttp', 'grpc', 'litellm', 'nats', 'pydantic'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
 
 
 def test_the_version_is_the_distributions() -> None:

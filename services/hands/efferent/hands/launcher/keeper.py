@@ -16,34 +16,41 @@ _ROUNDS_MAX: Final = 1_000
 """Each round kills everything that it finds; only a program that forks faster than that sees a second one."""
 
 
-class _Stop(Exception):
-    """The hands or the launcher want the sandbox to end."""
+_AWAITED: Final = (signal.SIGTERM, signal.SIGCHLD)
 
 
 def keep(execute: Callable[[], NoReturn], info: int, launcher_pid: int) -> NoReturn:
-    """Run the program in a child; end everything when it ends, when SIGTERM comes or when the launcher dies."""
-    try:
-        signal.signal(signal.SIGTERM, _stop)
-        linux.adopt_orphans()
-        linux.die_with_parent(launcher_pid, signal.SIGTERM)
-        os.write(info, json.dumps({"child-pid": os.getpid()}).encode())  # before "ready" can be said
-        child = os.fork()
-        if child == 0:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            execute()
-        os.closerange(0, 1024)
-        while os.wait()[0] != child:
-            pass
-    except (_Stop, ChildProcessError):
+    """Run the program in a child; end everything when it ends, when SIGTERM comes or when the launcher dies.
+
+    The program's end and the launcher's death often come in the same moment. So signals are waited for and handled by
+    nobody else: a handler that raised could do so on the very way to ending the rest.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
+    linux.adopt_orphans()
+    linux.die_with_parent(launcher_pid, signal.SIGTERM)
+    os.write(info, json.dumps({"child-pid": os.getpid()}).encode())  # before "ready" can be said
+    child = os.fork()
+    if child == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
+        execute()
+    os.closerange(0, 1024)
+    while signal.sigwait(_AWAITED) != signal.SIGTERM and not _reaped(child):
         pass
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        _end_descendants()
+    _end_descendants()
     os._exit(0)
 
 
-def _stop(_number: int, _frame: object) -> None:
-    raise _Stop
+def _reaped(child: int) -> bool:
+    """Bury every dead child; whether this one, or the last of all, was among them."""
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return True
+        if pid == child:
+            return True
+        if pid == 0:
+            return False
 
 
 def _end_descendants() -> None:
