@@ -11,8 +11,8 @@ from typing import Final
 import orjson
 
 from efferent.brain.ports import TextDelta, ThinkingStarted
-from efferent.common.domain.decide_turn import preview_id
 from efferent.common.domain.ids import ClaimId, EventId
+from efferent.common.domain.turn_events import preview_id
 
 MESSAGE_BYTES_MAX: Final = 64 * 1024
 """Previews of one moment beyond this are sent as another message."""

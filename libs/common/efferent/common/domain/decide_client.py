@@ -16,7 +16,6 @@ from efferent.common.domain.commands import (
     ToolResultDraft,
     UpdateSession,
 )
-from efferent.common.domain.decide_turn import say_terminated
 from efferent.common.domain.draft import Decision, Draft, Stamp, begin
 from efferent.common.domain.events import (
     InputQueued,
@@ -50,6 +49,7 @@ from efferent.common.domain.state import (
     is_waiting_for_client,
     shown_status,
 )
+from efferent.common.domain.turn_events import say_terminated
 
 QUEUE_MAX: Final = 1_000
 """Client events that may wait in one session."""

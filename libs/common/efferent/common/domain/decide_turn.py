@@ -12,64 +12,31 @@ from efferent.common.domain.commands import (
     TakeQueuedInput,
     ToolCallPart,
 )
-from efferent.common.domain.content import TextBlock
-from efferent.common.domain.context import Thought
 from efferent.common.domain.draft import Decision, Draft, Stamp
 from efferent.common.domain.events import (
-    AgentCustomToolUse,
-    AgentMessage,
-    AgentThinking,
     AgentThreadContextCompacted,
     AgentToolResult,
-    AgentToolUse,
     CompactionDue,
     ContextCompacted,
-    ModelRequestPriced,
-    ModelThought,
-    RetryScheduled,
-    SessionError,
-    SessionStatusIdle,
-    SessionStatusRescheduled,
-    SessionStatusRunning,
-    SessionStatusTerminated,
-    SessionThreadStatusIdle,
-    SessionThreadStatusRescheduled,
-    SessionThreadStatusRunning,
-    SessionThreadStatusTerminated,
-    SessionUsage,
     SpanModelRequestEnd,
-    SpanModelRequestStart,
     SystemMessage,
-    TurnClaimed,
     UserInterrupt,
     UserMessage,
     UserToolConfirmation,
 )
 from efferent.common.domain.events.stop import (
-    BillingError,
-    CompactionLimitReachedError,
     EndTurn,
     Exhausted,
     Failure,
-    McpConnectionFailedError,
-    ModelOverloadedError,
-    ModelRateLimitedError,
-    ModelRequestFailedError,
     Refusal,
-    RefusalStopDetails,
     RequiresAction,
     RetriesExhausted,
     Retrying,
-    RetryStatus,
-    StopReason,
     Terminal,
-    ToolUseLimitReachedError,
     UnknownError,
 )
-from efferent.common.domain.ids import BrainId, ClaimId, EventId, derive
-from efferent.common.domain.permissions import BuiltinTool, UnavailableTool, evaluate, find_tool
+from efferent.common.domain.ids import BrainId, ClaimId, EventId
 from efferent.common.domain.refusals import ClaimLost
-from efferent.common.domain.resources.agent import CustomTool
 from efferent.common.domain.state import (
     Denied,
     Idle,
@@ -82,10 +49,23 @@ from efferent.common.domain.state import (
     confirmed_in_queue,
     has_takeable_input,
 )
-from efferent.common.domain.timestamp import from_epoch_us
-from efferent.common.domain.totals import usage_of
-from efferent.common.domain.transitions import next_status
-from efferent.common.domain.usage import ModelUsage
+from efferent.common.domain.turn_events import (
+    close_span_in_error,
+    compaction_limit,
+    fail_call,
+    failure_of,
+    record_part,
+    record_price,
+    report_mcp_servers,
+    reschedule,
+    say_error,
+    say_idle,
+    say_running,
+    say_terminated,
+    start_span,
+    take_claim,
+    tool_use_limit,
+)
 
 FAILURES_MAX: Final = 5
 """Model requests in a row that may fail before the turn ends with ``retries_exhausted``."""
@@ -97,14 +77,6 @@ STALLED_CLAIMS_MAX: Final = 3
 """Claims in a row under which nothing was achieved before the turn is given up."""
 
 INTERRUPTED_TEXT: Final = "Tool execution was interrupted before completion. Please retry."
-
-
-def preview_id(claim_id: ClaimId, span_id: EventId, block: int) -> EventId:
-    """Id of the event that part ``block`` of a reply becomes; the same while it streams and when it is recorded.
-
-    It holds the claim, so that two brains never stream different text under one id.
-    """
-    return EventId(derive("sevt_", claim_id, span_id, str(block)))
 
 
 # --- commands -------------------------------------------------------------------------------------------------------
@@ -146,7 +118,7 @@ def start_request(state: SessionState, command: StartRequest, stamp: Stamp) -> D
     draft = Draft(state, stamp)
     match state.status:
         case Rescheduling():
-            _say_running(draft)
+            say_running(draft)
             _go_on(draft)
         case Running(span_id=None):
             _go_on(draft)
@@ -160,7 +132,7 @@ def record_reply(state: SessionState, command: RecordReply, stamp: Stamp) -> Dec
     _check_span(state, command.claim_id, command.span_id)
     draft = Draft(state, stamp)
     for block, part in enumerate(command.parts):
-        _record_part(draft, command, block, part)
+        record_part(draft, command, block, part)
     draft.add(
         lambda id, at: SpanModelRequestEnd(
             id=id,
@@ -170,7 +142,7 @@ def record_reply(state: SessionState, command: RecordReply, stamp: Stamp) -> Dec
             processed_at=at,
         )
     )
-    _record_price(draft, command.model, command.list_cost_micro_usd)
+    record_price(draft, command.model, command.list_cost_micro_usd)
     if command.compaction_due and not draft.state.compaction_due:
         draft.add(lambda id, at: CompactionDue(id=id, processed_at=at))
     _settle_denied(draft)
@@ -179,9 +151,9 @@ def record_reply(state: SessionState, command: RecordReply, stamp: Stamp) -> Dec
     if called or command.more_to_come or waits:
         _go_on(draft)
     elif command.refusal is not None:
-        _say_idle(draft, Refusal(), command.refusal)
+        say_idle(draft, Refusal(), command.refusal)
     else:
-        _say_idle(draft, EndTurn())
+        say_idle(draft, EndTurn())
     return draft.decision()
 
 
@@ -194,16 +166,16 @@ def record_failure(state: SessionState, command: RecordFailure, stamp: Stamp) ->
     if not isinstance(state.status, Running):
         raise ClaimLost("no request is open")
     draft = Draft(state, stamp)
-    _close_span_in_error(draft)
+    close_span_in_error(draft)
     retry = command.verdict == "retryable" and state.status.failures + 1 < FAILURES_MAX
     match command.verdict:
         case "retryable" if retry:
-            _say_error(draft, _failure(command, Retrying()))
-            _reschedule(draft, state.status.failures + 1, command.retry_delay_us)
+            say_error(draft, failure_of(command, Retrying()))
+            reschedule(draft, state.status.failures + 1, command.retry_delay_us)
         case "retryable" | "exhausted":
-            _give_up(draft, _failure(command, Exhausted()))
+            _give_up(draft, failure_of(command, Exhausted()))
         case "terminal":
-            _say_error(draft, _failure(command, Terminal()))
+            say_error(draft, failure_of(command, Terminal()))
             _deliver(draft)
             say_terminated(draft)
     return draft.decision()
@@ -233,7 +205,7 @@ def record_compaction(state: SessionState, command: RecordCompaction, stamp: Sta
     draft = Draft(state, stamp)
     draft.add(lambda id, at: ContextCompacted(id=id, summary=command.summary, up_to=command.up_to, processed_at=at))
     draft.add(lambda id, at: AgentThreadContextCompacted(id=id, processed_at=at))
-    _record_price(draft, command.model, command.list_cost_micro_usd)
+    record_price(draft, command.model, command.list_cost_micro_usd)
     _go_on(draft)
     return draft.decision()
 
@@ -269,7 +241,7 @@ def _take_while_idle(draft: Draft, command: ClaimTurn) -> None:
     waits_for_more = bool(blockers(draft.state))
     if waits_for_more:
         _take_confirmations(draft)
-        _say_idle(draft, RequiresAction(event_ids=blockers(draft.state)))
+        say_idle(draft, RequiresAction(event_ids=blockers(draft.state)))
     elif draft.state.calls or _was_blocked(draft.state) or _has_message(draft.state):
         _begin_turn(draft, command.claim_id, command.brain_id)
     else:
@@ -286,32 +258,28 @@ def _has_message(state: SessionState) -> bool:
 
 def _begin_turn(draft: Draft, claim_id: ClaimId, brain_id: BrainId) -> None:
     resumes = bool(draft.state.calls) or _was_blocked(draft.state)
-    _claim(draft, claim_id, brain_id)
+    take_claim(draft, claim_id, brain_id)
     _take_confirmations(draft)
-    _say_running(draft)
+    say_running(draft)
     if not resumes:
-        _report_mcp_servers(draft)
+        report_mcp_servers(draft)
     _settle_denied(draft)
     _go_on(draft)
 
 
 def _take_over(draft: Draft, command: ClaimTurn) -> None:
     stalled = draft.state.stalled_claims >= STALLED_CLAIMS_MAX
-    _claim(draft, command.claim_id, command.brain_id)
+    take_claim(draft, command.claim_id, command.brain_id)
     was_open = isinstance(draft.state.status, Running) and draft.state.status.span_id is not None
-    _close_span_in_error(draft)
+    close_span_in_error(draft)
     if stalled:
         message = f"The turn was taken over {STALLED_CLAIMS_MAX} times without progress and was given up."
         _fail_calls(draft, INTERRUPTED_TEXT)
         if isinstance(draft.state.status, Rescheduling):
-            _say_running(draft)
+            say_running(draft)
         _give_up(draft, UnknownError(message=message, retry_status=Exhausted()))
     elif was_open and not _interrupts(draft.state):
-        _start_span(draft)
-
-
-def _claim(draft: Draft, claim_id: ClaimId, brain_id: BrainId) -> None:
-    draft.add(lambda id, at: TurnClaimed(id=id, claim_id=claim_id, brain_id=brain_id, processed_at=at))
+        start_span(draft)
 
 
 def _take_confirmations(draft: Draft) -> None:
@@ -338,11 +306,11 @@ def _process_interrupts(draft: Draft) -> None:
 
 def _interrupt(draft: Draft) -> None:
     """End what is going on: the span and every call in error, then the interrupt, then idle (4.6 F)."""
-    _close_span_in_error(draft)
+    close_span_in_error(draft)
     _take_confirmations(draft)
     _fail_calls(draft, INTERRUPTED_TEXT)
     _process_interrupts(draft)
-    _say_idle(draft, EndTurn())
+    say_idle(draft, EndTurn())
 
 
 # --- going on -------------------------------------------------------------------------------------------------------
@@ -358,208 +326,30 @@ def _go_on(draft: Draft) -> None:
         _settle_denied(draft)
         _go_on(draft)
     elif state.calls:
-        _say_idle(draft, RequiresAction(event_ids=blockers(state)))
+        say_idle(draft, RequiresAction(event_ids=blockers(state)))
     elif state.compaction_due:
         if state.compactions >= COMPACTIONS_MAX:
-            _give_up(draft, _compaction_limit())
+            _give_up(draft, compaction_limit(COMPACTIONS_MAX))
     elif isinstance(state.status, Running) and state.status.rounds >= ROUNDS_MAX:
-        _give_up(draft, _tool_use_limit())
+        _give_up(draft, tool_use_limit(ROUNDS_MAX))
     else:
         _deliver(draft)
-        _start_span(draft)
-
-
-def _start_span(draft: Draft) -> None:
-    draft.add(lambda id, at: SpanModelRequestStart(id=id, processed_at=at))
-
-
-def _close_span_in_error(draft: Draft) -> None:
-    status = draft.state.status
-    if not isinstance(status, Running) or status.span_id is None:
-        return
-    span_id = status.span_id
-    draft.add(
-        lambda id, at: SpanModelRequestEnd(
-            id=id, model_request_start_id=span_id, is_error=True, model_usage=ModelUsage(), processed_at=at
-        )
-    )
+        start_span(draft)
 
 
 def _settle_denied(draft: Draft) -> None:
     for call in draft.state.calls:
         if isinstance(call.phase, Denied):
-            _fail_call(draft, call.id, call.phase.text)
+            fail_call(draft, call.id, call.phase.text)
 
 
 def _fail_calls(draft: Draft, text: str) -> None:
     for call in draft.state.calls:
-        _fail_call(draft, call.id, text)
-
-
-def _fail_call(draft: Draft, call_id: EventId, text: str) -> None:
-    draft.add(
-        lambda id, at: AgentToolResult(
-            id=id, tool_use_id=call_id, content=(TextBlock(text=text),), is_error=True, processed_at=at
-        )
-    )
-
-
-def _record_part(draft: Draft, command: RecordReply, block: int, part: Thought | TextBlock | ToolCallPart) -> None:
-    event_id = preview_id(command.claim_id, command.span_id, block)
-    match part:
-        case Thought():
-            draft.add(
-                lambda id, at: ModelThought(
-                    id=id,
-                    model=part.model,
-                    thinking=part.thinking,
-                    signature=part.signature,
-                    redacted_data=part.redacted_data,
-                    processed_at=at,
-                )
-            )
-            draft.add(lambda _id, at: AgentThinking(id=event_id, processed_at=at))
-        case TextBlock(text=text):
-            if text:
-                draft.add(lambda _id, at: AgentMessage(id=event_id, content=(part,), processed_at=at))
-        case ToolCallPart():
-            _record_call(draft, event_id, part)
-
-
-def _record_call(draft: Draft, event_id: EventId, part: ToolCallPart) -> None:
-    match find_tool(draft.state.agent, part.name):
-        case CustomTool():
-            draft.add(
-                lambda _id, at: AgentCustomToolUse(id=event_id, name=part.name, input=part.input, processed_at=at)
-            )
-        case BuiltinTool(policy=policy):
-            permission, evaluation = evaluate(policy)
-            draft.add(
-                lambda _id, at: AgentToolUse(
-                    id=event_id,
-                    name=part.name,
-                    input=part.input,
-                    evaluated_permission=permission,
-                    evaluation=evaluation,
-                    processed_at=at,
-                )
-            )
-        case UnavailableTool():
-            draft.add(
-                lambda _id, at: AgentToolUse(
-                    id=event_id, name=part.name, input=part.input, evaluated_permission="deny", processed_at=at
-                )
-            )
-
-
-def _record_price(draft: Draft, model: str, list_cost_micro_usd: int | None) -> None:
-    draft.add(
-        lambda id, at: ModelRequestPriced(id=id, model=model, list_cost_micro_usd=list_cost_micro_usd, processed_at=at)
-    )
-
-
-# --- saying the status ----------------------------------------------------------------------------------------------
-
-
-def _say_running(draft: Draft) -> None:
-    next_status(draft.state.status.name, "session.status_running")
-    state = draft.state
-    draft.add(lambda id, at: SessionStatusRunning(id=id, processed_at=at))
-    draft.add(
-        lambda id, at: SessionThreadStatusRunning(
-            id=id, session_thread_id=state.primary_thread_id, agent_name=state.agent.name, processed_at=at
-        )
-    )
-
-
-def _say_idle(draft: Draft, reason: StopReason, details: RefusalStopDetails | None = None) -> None:
-    next_status(draft.state.status.name, "session.status_idle")
-    state = draft.state
-    draft.add(
-        lambda id, at: SessionThreadStatusIdle(
-            id=id,
-            session_thread_id=state.primary_thread_id,
-            agent_name=state.agent.name,
-            stop_reason=reason,
-            stop_details=details,
-            processed_at=at,
-        )
-    )
-    draft.add(lambda id, at: SessionUsage(id=id, usage=usage_of(state, at), budget=None, processed_at=at))
-    draft.add(lambda id, at: SessionStatusIdle(id=id, stop_reason=reason, stop_details=details, processed_at=at))
-
-
-def say_terminated(draft: Draft) -> None:
-    """The session is over: its primary thread and itself."""
-    next_status(draft.state.status.name, "session.status_terminated")
-    state = draft.state
-    draft.add(
-        lambda id, at: SessionThreadStatusTerminated(
-            id=id, session_thread_id=state.primary_thread_id, agent_name=state.agent.name, processed_at=at
-        )
-    )
-    draft.add(lambda id, at: SessionStatusTerminated(id=id, processed_at=at))
-
-
-def _say_error(draft: Draft, error: Failure) -> None:
-    draft.add(lambda id, at: SessionError(id=id, error=error, processed_at=at))
-
-
-def _reschedule(draft: Draft, attempt: int, delay_us: int) -> None:
-    next_status(draft.state.status.name, "session.status_rescheduled")
-    state = draft.state
-    draft.add(
-        lambda id, at: SessionThreadStatusRescheduled(
-            id=id, session_thread_id=state.primary_thread_id, agent_name=state.agent.name, processed_at=at
-        )
-    )
-    draft.add(lambda id, at: SessionStatusRescheduled(id=id, processed_at=at))
-    not_before = from_epoch_us(draft.stamp.now_us + delay_us)
-    draft.add(lambda id, at: RetryScheduled(id=id, attempt=attempt, not_before=not_before, processed_at=at))
+        fail_call(draft, call.id, text)
 
 
 def _give_up(draft: Draft, error: Failure) -> None:
     """The turn is dead: queued messages are delivered, so that nothing acknowledged is dropped, and it is idle."""
-    _say_error(draft, error)
+    say_error(draft, error)
     _deliver(draft)
-    _say_idle(draft, RetriesExhausted())
-
-
-def _report_mcp_servers(draft: Draft) -> None:
-    for server in draft.state.agent.mcp_servers:
-        _say_error(
-            draft,
-            McpConnectionFailedError(
-                mcp_server_name=server.name,
-                message="MCP servers cannot be reached in this release; the turn goes on without this server's tools.",
-                retry_status=Exhausted(),
-            ),
-        )
-
-
-def _failure(command: RecordFailure, status: RetryStatus) -> Failure:
-    match command.kind:
-        case "model_overloaded":
-            return ModelOverloadedError(message=command.message, retry_status=status)
-        case "model_rate_limited":
-            return ModelRateLimitedError(message=command.message, retry_status=status)
-        case "model_request_failed":
-            return ModelRequestFailedError(message=command.message, retry_status=status)
-        case "billing":
-            return BillingError(message=command.message, retry_status=status)
-        case "unknown":
-            return UnknownError(message=command.message, retry_status=status)
-
-
-def _tool_use_limit() -> ToolUseLimitReachedError:
-    return ToolUseLimitReachedError(
-        message=f"The turn made {ROUNDS_MAX} model requests, the most that one turn may make.",
-        retry_status=Exhausted(),
-    )
-
-
-def _compaction_limit() -> CompactionLimitReachedError:
-    return CompactionLimitReachedError(
-        message=f"The context was compacted {COMPACTIONS_MAX} times in a row without a message or tool call.",
-        retry_status=Exhausted(),
-    )
+    say_idle(draft, RetriesExhausted())
