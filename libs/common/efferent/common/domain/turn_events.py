@@ -1,4 +1,4 @@
-"""The events of a turn, in the groups in which the hosted service records them; ``decide_turn`` says what comes when."""
+"""The events of a turn, grouped as the hosted service records them; ``decide_turn`` says what comes when."""
 
 from efferent.common.domain.commands import (
     RecordFailure,
