@@ -6,11 +6,13 @@ preview a line.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Literal
 
 import orjson
 
 from efferent.brain.ports import TextDelta, ThinkingStarted
+from efferent.common.domain.content import TextBlock
+from efferent.common.domain.events.preview import ContentDelta, EventDelta, EventStart, Preview, PreviewEvent
 from efferent.common.domain.ids import ClaimId, EventId
 from efferent.common.domain.turn_events import preview_id
 
@@ -41,9 +43,8 @@ class PreviewWriter:
                 self._start(block, "agent.thinking")
             case TextDelta(block=block, text=text):
                 event_id = self._start(block, "agent.message")
-                content = {"type": "text", "text": text}
-                delta = {"type": "content_delta", "index": 0, "content": content}
-                self._add({"type": "event_delta", "event_id": event_id, "delta": delta})
+                delta = ContentDelta(index=0, content=TextBlock(text=text))
+                self._add(EventDelta(event_id=event_id, delta=delta))
         if self._waiting_bytes > MESSAGE_BYTES_MAX:
             await self.flush()
         elif self._waiting and (self._sending is None or self._sending.done()):
@@ -60,16 +61,16 @@ class PreviewWriter:
             waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
             await self._publish(b"\n".join(waiting))
 
-    def _start(self, block: int, event_type: str) -> EventId:
+    def _start(self, block: int, event_type: Literal["agent.message", "agent.thinking"]) -> EventId:
         known = self._started.get(block)
         if known is not None:
             return known
         event_id = preview_id(self._claim_id, self._span_id, block)
         self._started[block] = event_id
-        self._add({"type": "event_start", "event": {"type": event_type, "id": event_id}})
+        self._add(EventStart(event=Preview(type=event_type, id=event_id)))
         return event_id
 
-    def _add(self, event: dict[str, object]) -> None:
-        preview = orjson.dumps({"after": self._after, "thread": None, "event": event})
+    def _add(self, event: PreviewEvent) -> None:
+        preview = orjson.dumps({"after": self._after, "thread": None, "event": event.model_dump()})
         self._waiting.append(preview)
         self._waiting_bytes += len(preview)

@@ -74,8 +74,3 @@ def context_of(request: web.Request) -> GatewayContext:
 def caller_of(request: web.Request) -> Caller:
     """Who asks; every ``/v1`` handler may rely on it."""
     return request[CALLER]
-
-
-def request_id_of(request: web.Request) -> str:
-    """The id that the answer carries."""
-    return request[REQUEST_ID]

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 import orjson
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from efferent.common.domain import ids, timestamp
@@ -54,14 +54,6 @@ def parse_body[Shape: BaseModel](shape: type[Shape], body: bytes) -> Shape:
         return shape.model_validate(raw)
     except ValidationError as error:
         raise InvalidRequest(f"{PARSE_TEXT}: {first_problem(error, raw)}") from error
-
-
-def parse_value[T](adapter: TypeAdapter[T], raw: object, *, at: str = "") -> T:
-    """Read an already parsed value; ``at`` is its path in the request. Raises InvalidRequest."""
-    try:
-        return adapter.validate_python(raw)
-    except ValidationError as error:
-        raise InvalidRequest(f"{PARSE_TEXT}: {first_problem(error, raw, at=at)}") from error
 
 
 def parse_object(body: bytes) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import hashlib
 import re
 from typing import Final, Literal, NewType
 
-OrganizationId = NewType("OrganizationId", str)
 WorkspaceId = NewType("WorkspaceId", str)
 ApiKeyId = NewType("ApiKeyId", str)
 AgentId = NewType("AgentId", str)

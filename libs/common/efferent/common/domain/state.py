@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from pydantic import JsonValue
 
-from efferent.common.domain.events.stop import EndTurn, RequiresAction, StopReason
+from efferent.common.domain.events.stop import RequiresAction, StopReason
 from efferent.common.domain.events.user import QueuedInput
 from efferent.common.domain.ids import BrainId, ClaimId, EnvironmentId, EventId, SessionId, ThreadId, WorkspaceId
 from efferent.common.domain.replacing import replace
@@ -218,7 +218,3 @@ def shown_status(state: SessionState) -> StatusName:
 def is_waiting_for_client(state: SessionState) -> bool:
     """Idle, with calls that only the client can settle."""
     return isinstance(state.status, Idle) and bool(blockers(state))
-
-
-NEVER_WORKED: Final = Idle()
-FINISHED: Final = Idle(stop_reason=EndTurn())

@@ -158,7 +158,6 @@ class WebFetchParams(ToolEntryParams):
     url_sources: UrlSourcesParams | None = None
 
 
-BUILTIN_NAMES: Final = ("bash", "edit", "read", "write", "glob", "grep", "web_fetch", "web_search")
 BuiltinParams = Annotated[SandboxToolParams | WebSearchParams | WebFetchParams, Field(discriminator="name")]
 
 
