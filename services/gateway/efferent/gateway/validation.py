@@ -70,10 +70,10 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return raw
 
 
-def first_problem(error: ValidationError, raw: object, *, at: str = "") -> str:
+def first_problem(error: ValidationError, raw: object) -> str:
     """The first thing that is wrong, as ``path: what``."""
     problem = error.errors(include_url=False)[0]
-    path = _path(problem, raw, at)
+    path = _path(problem, raw)
     text = _text(problem)
     return f"{path}: {text}" if path else text
 
@@ -179,9 +179,9 @@ def not_valid(value: object, allowed: Sequence[str]) -> str:
 # --- how pydantic's findings read -------------------------------------------------------------------------------------
 
 
-def _path(problem: ErrorDetails, raw: object, at: str) -> str:
+def _path(problem: ErrorDetails, raw: object) -> str:
     """Pydantic's location without the tags of unions, which clients do not know."""
-    path, node, last = at, raw, len(problem["loc"]) - 1
+    path, node, last = "", raw, len(problem["loc"]) - 1
     for index, part in enumerate(problem["loc"]):
         if isinstance(part, int) and isinstance(node, Sequence) and part < len(node):
             path, node = f"{path}[{part}]", node[part]
