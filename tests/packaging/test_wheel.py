@@ -35,7 +35,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_every_root_and_marks_it_as_typed(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    for portion in ("common", "cli", "gateway", "brain", "hands"):
+    for portion in ("common", "cli", "gateway", "brain", "hands", "automation"):
         assert f"efferent/{portion}/py.typed" in names
     assert "efferent/__init__.py" not in names
     assert not [name for name in names if "/tests/" in name]

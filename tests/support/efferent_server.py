@@ -18,7 +18,7 @@ READY_WAIT_S: Final = 60.0
 STOP_WAIT_S: Final = 15.0
 SPAWN_WAIT_S: Final = 10.0
 API_KEY: Final = "sk-ant-efferent-test-key-0123456789abcdef"
-SERVICES: Final = ("nats", "hands", "brain", "gateway")
+SERVICES: Final = ("nats", "hands", "brain", "automation", "gateway")
 
 
 def free_port() -> int:

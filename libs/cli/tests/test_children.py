@@ -36,7 +36,7 @@ def short_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_children_stop_from_the_edge_to_the_log(tmp_path: Path) -> None:
     folder = DataFolder.open(tmp_path)
     specs = children(read_settings({"EFFERENT_DATA_DIR": str(tmp_path)}), folder, "the-key", OPERATOR)
-    assert [spec.name for spec in specs] == ["gateway", "brain", "hands", "nats"]
+    assert [spec.name for spec in specs] == ["gateway", "automation", "brain", "hands", "nats"]
     assert sum(spec.drain_budget_s for spec in specs) < 9.0
     folder.close()
 
@@ -45,20 +45,22 @@ def test_a_log_elsewhere_has_no_child(tmp_path: Path) -> None:
     folder = DataFolder.open(tmp_path)
     environ = {"EFFERENT_DATA_DIR": str(tmp_path), "NATS_URL": "nats://log.example:4222"}
     specs = children(read_settings(environ), folder, "the-key", OPERATOR | environ)
-    assert [spec.name for spec in specs] == ["gateway", "brain", "hands"]
+    assert [spec.name for spec in specs] == ["gateway", "automation", "brain", "hands"]
     assert specs[0].environ["NATS_URL"] == "nats://log.example:4222"
-    assert "NATS_URL" not in specs[2].environ
+    assert "NATS_URL" not in specs[3].environ
     folder.close()
 
 
 def test_the_hands_and_nats_know_no_secret(tmp_path: Path) -> None:
     folder = DataFolder.open(tmp_path)
     settings = read_settings({"EFFERENT_DATA_DIR": str(tmp_path)})
-    gateway, brain, hands, nats = children(settings, folder, "the-key", OPERATOR)
+    gateway, automation, brain, hands, nats = children(settings, folder, "the-key", OPERATOR)
     assert gateway.environ["EFFERENT_API_KEY"] == "the-key"
     assert "EFFERENT_API_KEY" not in brain.environ
     assert brain.environ["ANTHROPIC_API_KEY"] == "the-providers-key"
     assert hands.environ["EFFERENT_HANDS_IDLE_S"] == "60"
+    assert automation.environ["EFFERENT_NATS_TOKEN"] == brain.environ["EFFERENT_NATS_TOKEN"]
+    assert not set(automation.environ.values()) & {"the-key", "the-providers-key", "another-secret"}
     for spec in (hands, nats):
         values = set(spec.environ.values())
         assert not values & {"the-key", "the-providers-key", "another-secret", brain.environ["EFFERENT_NATS_TOKEN"]}

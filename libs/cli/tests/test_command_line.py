@@ -39,7 +39,7 @@ def free_port() -> int:
 def test_help_names_every_command() -> None:
     done = efferent("--help")
     assert done.returncode == 0
-    for command in ("up", "demo", "keys", "check-config", "gateway", "brain", "hands", "nats", "version"):
+    for command in ("up", "demo", "keys", "check-config", "gateway", "brain", "hands", "automation", "nats", "version"):
         assert re.search(rf"\n    {command}\s", done.stdout)
 
 

@@ -179,6 +179,6 @@ async def test_a_server_with_tls_and_a_log_elsewhere_starts_no_nats_of_its_own(t
             ready = rf"(?m)^export ANTHROPIC_BASE_URL=https://127\.0\.0\.1:{server.port}$"
             await asyncio.to_thread(wait_line, server, ready, START_WITHIN_S)
             assert "efferent: ready at" in server.log_file.read_text()
-            assert set(server.pids()) == {"gateway", "brain", "hands"}
+            assert set(server.pids()) == {"gateway", "automation", "brain", "hands"}
         finally:
             assert await asyncio.to_thread(server.stop) == 0

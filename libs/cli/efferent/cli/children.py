@@ -23,13 +23,16 @@ _SOCKET_PATH_BYTES_MAX: Final = 100
 """A unix socket's path has room for 107 bytes."""
 
 # From SIGTERM to SIGKILL, in the order of stopping; together they stay below the ten seconds that a stop may take.
-_DRAIN_BUDGETS_S: Final = {"gateway": 2.5, "brain": 2.5, "hands": 2.0, "nats": 1.5}
+_DRAIN_BUDGETS_S: Final = {"gateway": 2.5, "automation": 1.0, "brain": 2.0, "hands": 1.7, "nats": 1.5}
 _DRAIN_SHARE: Final = 0.6
 """How much of its budget a service is told to drain in; the rest is for closing."""
 
 _HANDS_DEFAULTS: Final = {"EFFERENT_HANDS_DRAIN_S": "0.8"}
 _UMASKS: Final = {"hands": 0o022}
 """The hands make files for users other than their own. All others keep everything to themselves."""
+
+_OWN_PREFIX: Final = "EFFERENT_"
+_TRUST_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 _PLAIN_VARIABLES: Final = (
     "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONWARNINGS",
@@ -48,8 +51,11 @@ def children(settings: UpSettings, folder: DataFolder, key: str, environ: Mappin
     shared = inherited | plain | _log_access(settings, access) | _hands_access(hands_address)
     gateway = {"EFFERENT_HOST": settings.host, "EFFERENT_PORT": str(settings.port), "EFFERENT_API_KEY": key}
     hands = {name: value for name, value in environ.items() if name.startswith("EFFERENT_HANDS_")}
+    own = {name: value for name, value in inherited.items() if name.startswith(_OWN_PREFIX)}
+    automation = own | plain | _trust(environ) | _log_access(settings, access)
     specs = [
         _service("gateway", shared | gateway, after),
+        _service("automation", automation, after),
         _service("brain", shared, after),
         _service("hands", _HANDS_DEFAULTS | plain | hands | {"EFFERENT_HANDS_LISTEN": hands_address}, ()),
     ]
@@ -113,6 +119,11 @@ def _service(name: str, environ: Mapping[str, str], after: tuple[str, ...]) -> C
         after=after,
         umask=_UMASKS.get(name, 0o077),
     )
+
+
+def _trust(environ: Mapping[str, str]) -> dict[str, str]:
+    """Whose certificates are trusted, for a child that calls out."""
+    return {name: environ[name] for name in _TRUST_VARIABLES if name in environ}
 
 
 def _hands_access(address: str) -> dict[str, str]:

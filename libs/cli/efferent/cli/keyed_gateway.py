@@ -1,5 +1,6 @@
-"""The gateway as the command starts it: with the operator's API key valid before the first request."""
+"""The gateway as the command starts it: with the operator's API key known before the first request."""
 
+import logging
 from typing import Final
 
 from efferent.cli.keys import control_log
@@ -9,10 +10,11 @@ from efferent.common.runtime.service import Service
 from efferent.common.runtime.settings import NatsSettings
 
 _KEY_NAME: Final = "EFFERENT_API_KEY"
+_log = logging.getLogger(__name__)
 
 
 class KeyedGateway:
-    """A gateway that first makes one key valid in the log."""
+    """A gateway that first makes one key known in the log."""
 
     def __init__(self, gateway: Service, key: str, *, nats: NatsSettings, replicas: int) -> None:
         self._gateway = gateway
@@ -23,7 +25,9 @@ class KeyedGateway:
     async def start(self) -> None:
         """Record the key's hash unless it is there, then start the gateway. Raises LogUnavailable, UnusableKey."""
         async with control_log(self._nats, replicas=self._replicas) as log:
-            await api_keys.ensure_key(log, self._key, name=_KEY_NAME, clock=SystemClock())
+            known = await api_keys.ensure_key(log, self._key, name=_KEY_NAME, clock=SystemClock())
+        if known.revoked_at is not None:
+            _log.warning("EFFERENT_API_KEY holds a key that was revoked: it stays refused", extra={"key_id": known.id})
         await self._gateway.start()
 
     async def drain(self) -> None:

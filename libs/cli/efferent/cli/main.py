@@ -65,6 +65,7 @@ _SERVICES: Final = {
     "gateway": "run one gateway: the HTTP API",
     "brain": "run one brain: works on the sessions' turns",
     "hands": "run one hands service: tool calls in sandboxes",
+    "automation": "run one automation: scheduled deployments and what else happens by itself",
 }
 
 

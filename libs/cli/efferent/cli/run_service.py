@@ -1,4 +1,4 @@
-"""``efferent gateway``, ``efferent brain``, ``efferent hands``: one service in the foreground.
+"""``efferent gateway``, ``brain``, ``hands``, ``automation``: one service in the foreground.
 
 The only place that imports services; each is imported when it is the one to run.
 """
@@ -64,4 +64,17 @@ def _hands() -> Build:
     return lambda: build(settings)
 
 
-_BUILDERS: Final[dict[str, Callable[[], Build]]] = {"gateway": _gateway, "brain": _brain, "hands": _hands}
+def _automation() -> Build:
+    from efferent.automation.app import build
+    from efferent.automation.settings import AutomationSettings
+
+    settings = AutomationSettings()
+    return lambda: build(settings)
+
+
+_BUILDERS: Final[dict[str, Callable[[], Build]]] = {
+    "gateway": _gateway,
+    "brain": _brain,
+    "hands": _hands,
+    "automation": _automation,
+}

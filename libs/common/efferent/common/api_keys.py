@@ -1,7 +1,8 @@
-"""API keys: how they look, how they are made, and their aggregate ``control.api_key.<id>`` in the control log.
+"""API keys: how they look, how they are made and revoked, and their aggregate ``control.api_key.<id>`` in the log.
 
 The log holds hashes only. A key is 256 bits of randomness (or what an operator chose), so one SHA-256 is enough to keep
-it secret and lets a server find a key by its hash.
+it secret and lets a server find a key by its hash. A key is of a workspace, or, as an environment key, of one
+environment of it. Revoking is final: a key that was revoked never becomes valid again.
 """
 
 import hashlib
@@ -13,11 +14,12 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from efferent.common.domain import ids, timestamp
-from efferent.common.domain.ids import ApiKeyId, WorkspaceId
+from efferent.common.domain.ids import ApiKeyId, EnvironmentId, WorkspaceId
 from efferent.common.domain.timestamp import Timestamp
 from efferent.common.ports import Clock, ControlLog, LogConflict, LogUnreadable, RawRecord
 
 KEY_PREFIX: Final = "sk-ant-efferent-"
+ENVIRONMENT_KEY_PREFIX: Final = "sk-ant-oat01-"
 SUBJECT_PATTERN: Final = "control.api_key.*"
 DEFAULT_WORKSPACE_ID: Final = WorkspaceId(ids.derive("wrkspc_", "default"))
 NAME_LENGTH_MAX: Final = 256
@@ -42,8 +44,22 @@ class ApiKey(BaseModel):
     name: str
     hash: str
     workspace_id: WorkspaceId
+    environment_id: EnvironmentId | None = None
+    """The environment of an environment key, which reaches nothing else; None: a key of the whole workspace."""
     created_at: Timestamp
+    expires_at: Timestamp | None = None
     revoked_at: Timestamp | None = None
+
+    def is_valid(self, now: Timestamp) -> bool:
+        """Neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+class UnknownKey(LookupError):
+    """There is no key with this id."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
 
 
 class ApiKeyRecord(BaseModel):
@@ -58,9 +74,9 @@ class ApiKeyRecord(BaseModel):
     data: ApiKey
 
 
-def generate_key() -> str:
-    """A fresh key."""
-    return KEY_PREFIX + secrets.token_urlsafe(32)
+def generate_key(environment_id: EnvironmentId | None = None) -> str:
+    """A fresh key, which shows by its beginning whether it is an environment key."""
+    return (KEY_PREFIX if environment_id is None else ENVIRONMENT_KEY_PREFIX) + secrets.token_urlsafe(32)
 
 
 def check_usable(key: str) -> None:
@@ -98,14 +114,22 @@ def decode(raw: RawRecord) -> ApiKeyRecord:
 
 
 async def create_key(
-    control_log: ControlLog, *, name: str, clock: Clock, workspace_id: WorkspaceId = DEFAULT_WORKSPACE_ID
+    control_log: ControlLog,
+    *,
+    name: str,
+    clock: Clock,
+    workspace_id: WorkspaceId = DEFAULT_WORKSPACE_ID,
+    environment_id: EnvironmentId | None = None,
+    expires_at: Timestamp | None = None,
 ) -> tuple[str, ApiKey]:
     """Make a key and record its hash. Returns the key, which cannot be read again, and what is recorded.
 
-    Raises LogUnavailable.
+    Whether the workspace and the environment exist is for the caller to know. Raises LogUnavailable.
     """
-    key = generate_key()
-    return key, await ensure_key(control_log, key, name=name, clock=clock, workspace_id=workspace_id)
+    key = generate_key(environment_id)
+    made = _new(key, name, clock, workspace_id, environment_id, expires_at)
+    await _append(control_log, "api_key.created", made, at=made.created_at, expected=0)
+    return key, made
 
 
 async def ensure_key(
@@ -116,28 +140,103 @@ async def ensure_key(
     clock: Clock,
     workspace_id: WorkspaceId = DEFAULT_WORKSPACE_ID,
 ) -> ApiKey:
-    """Make this very key valid, also when it was revoked before; nothing is written when it is valid already.
+    """Make this very key known; nothing is written when it is known already. One that was revoked stays revoked.
 
     Raises UnusableKey, LogUnavailable, and LogUnreadable when the aggregate has an unknown shape.
     """
     check_usable(key)
-    identifier = key_id(key)
     for _ in range(_WRITE_TRIES_MAX):
-        latest = await control_log.last(subject(identifier))
-        if latest is not None and (known := decode(latest).data).revoked_at is None:
-            return known
-        now = timestamp.from_epoch_us(clock.now_us())
-        wanted = ApiKey(
-            id=identifier, name=name[:NAME_LENGTH_MAX], hash=hash_key(key), workspace_id=workspace_id, created_at=now
-        )
-        record = ApiKeyRecord(type="api_key.created", at=now, workspace_id=workspace_id, data=wanted)
+        latest = await control_log.last(subject(key_id(key)))
+        if latest is not None:
+            return decode(latest).data
+        wanted = _new(key, name, clock, workspace_id)
         try:
-            await control_log.append(
-                subject(identifier),
-                record.model_dump_json().encode(),
-                expected=latest.sequence if latest is not None else 0,
-            )
+            await _append(control_log, "api_key.created", wanted, at=wanted.created_at, expected=0)
         except LogConflict:
             continue
         return wanted
     raise LogConflict(0)
+
+
+async def load_key(control_log: ControlLog, identifier: ApiKeyId) -> ApiKey:
+    """What is recorded of a key. Raises UnknownKey, LogUnavailable, LogUnreadable."""
+    return (await _latest(control_log, identifier))[1]
+
+
+async def revoke_key(control_log: ControlLog, identifier: ApiKeyId, *, clock: Clock) -> ApiKey:
+    """End a key for good; repeating it changes nothing. Raises UnknownKey, LogUnavailable, LogUnreadable."""
+    for _ in range(_WRITE_TRIES_MAX):
+        sequence, known = await _latest(control_log, identifier)
+        if known.revoked_at is not None:
+            return known
+        now = timestamp.from_epoch_us(clock.now_us())
+        revoked = known.model_copy(update={"revoked_at": now})
+        try:
+            await _append(control_log, "api_key.revoked", revoked, at=now, expected=sequence)
+        except LogConflict:
+            continue
+        return revoked
+    raise LogConflict(0)
+
+
+async def list_keys(
+    control_log: ControlLog, *, workspace_id: WorkspaceId | None = None, environment_id: EnvironmentId | None = None
+) -> list[ApiKey]:
+    """All keys, or those of a workspace or environment, oldest first; expired and revoked ones included.
+
+    Reads the history of all keys: for people and rare requests, not for the way of every request.
+    Raises LogUnavailable, LogUnreadable.
+    """
+    latest: dict[ApiKeyId, ApiKey] = {}
+    async for raw in control_log.read(SUBJECT_PATTERN):
+        key = decode(raw).data
+        latest[key.id] = key
+    return sorted(
+        (
+            key
+            for key in latest.values()
+            if (workspace_id is None or key.workspace_id == workspace_id)
+            and (environment_id is None or key.environment_id == environment_id)
+        ),
+        key=lambda key: (key.created_at, key.id),
+    )
+
+
+def _new(
+    key: str,
+    name: str,
+    clock: Clock,
+    workspace_id: WorkspaceId,
+    environment_id: EnvironmentId | None = None,
+    expires_at: Timestamp | None = None,
+) -> ApiKey:
+    return ApiKey(
+        id=key_id(key),
+        name=name[:NAME_LENGTH_MAX],
+        hash=hash_key(key),
+        workspace_id=workspace_id,
+        environment_id=environment_id,
+        created_at=timestamp.from_epoch_us(clock.now_us()),
+        expires_at=expires_at,
+    )
+
+
+async def _latest(control_log: ControlLog, identifier: ApiKeyId) -> tuple[int, ApiKey]:
+    if not ids.is_well_formed("apikey_", identifier):
+        raise UnknownKey
+    raw = await control_log.last(subject(identifier))
+    if raw is None:
+        raise UnknownKey
+    return raw.sequence, decode(raw).data
+
+
+async def _append(
+    control_log: ControlLog,
+    event: Literal["api_key.created", "api_key.revoked"],
+    key: ApiKey,
+    *,
+    at: Timestamp,
+    expected: int,
+) -> None:
+    record = ApiKeyRecord(type=event, at=at, workspace_id=key.workspace_id, data=key)
+    await control_log.append(subject(key.id), record.model_dump_json().encode(), expected=expected)

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from efferent.common import model_config
 from efferent.common.blobs.local_folder import LocalFolderBlobs
+from efferent.common.control.aggregates import Aggregates
 from efferent.common.domain.ids import from_seed
 from efferent.common.jetstream import connection as nats
 from efferent.common.jetstream import streams, subjects
@@ -25,7 +26,6 @@ from efferent.gateway import middleware, readiness_checks
 from efferent.gateway.adapters.hands import GatewayHands
 from efferent.gateway.auth import KeyRing
 from efferent.gateway.context import CONTEXT, GatewayContext, Readiness
-from efferent.gateway.control.aggregates import Aggregates
 from efferent.gateway.control.following import ControlFollower
 from efferent.gateway.control.projection import ControlProjection
 from efferent.gateway.http_server import HttpServer

@@ -6,12 +6,12 @@ from typing import Final
 
 from aiohttp import web
 
+from efferent.common.control.aggregates import Actor, Aggregates
 from efferent.common.domain.ids import ApiKeyId, WorkspaceId
 from efferent.common.jetstream.connection import Connection
 from efferent.common.model_config import ModelConfigs
 from efferent.common.ports import BlobStore, Clock, ControlLog, Feed, IdSource, SessionLog
 from efferent.common.runtime.metrics import Metrics
-from efferent.gateway.control.aggregates import Aggregates
 from efferent.gateway.control.projection import ControlProjection
 from efferent.gateway.settings import GatewaySettings
 
@@ -23,6 +23,11 @@ class Caller:
     organization_id: str
     workspace_id: WorkspaceId
     key_id: ApiKeyId
+
+    @property
+    def actor(self) -> Actor:
+        """On whose behalf aggregates are changed."""
+        return Actor(self.workspace_id, self.key_id)
 
 
 ReadinessCheck = Callable[[], Awaitable[str | None]]

@@ -30,7 +30,7 @@ class ApiError(Exception):
     """A refusal that the client may see."""
 
     status: ClassVar[int] = 500
-    type: ClassVar[str] = "api_error"
+    type: str = "api_error"
     final: ClassVar[bool] = False
 
     def __init__(self, message: str, *, details: Mapping[str, Any] | None = None) -> None:
@@ -81,8 +81,17 @@ class Conflict(ApiError):
     """Another change came first, or the name is taken; the same request will be refused again."""
 
     status = 409
-    type = "conflict_error"
     final = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        details: Mapping[str, Any] | None = None,
+        type: refusals.ConflictType = "conflict_error",
+    ) -> None:
+        super().__init__(message, details=details)
+        self.type = type
 
 
 class RequestTooLarge(ApiError):
@@ -119,7 +128,11 @@ def as_api_error(error: BaseException) -> ApiError | None:
         case refusals.NotFound():
             return NotFound(error.message, details=_details(error))
         case refusals.Conflict():
-            return Conflict(error.message, details=_details(error))
+            return Conflict(error.message, details=_details(error), type=error.type)
+        case refusals.Forbidden():
+            return PermissionDenied(error.message, details=_details(error))
+        case refusals.TooLarge():
+            return RequestTooLarge(error.message, details=_details(error))
         case LogUnavailable() | LogConflict():
             return Overloaded()
         case web.HTTPRequestEntityTooLarge():
@@ -150,4 +163,7 @@ def to_response(error: ApiError, request_id: str) -> web.Response:
 
 
 def _details(error: refusals.Refused) -> dict[str, str] | None:
-    return {"error_code": error.code} if error.code is not None else None
+    details = dict(error.details or {})
+    if error.code is not None:
+        details["error_code"] = error.code
+    return details or None

@@ -11,7 +11,7 @@ from efferent.common.domain.events.stop import RefusalStopDetails
 from efferent.common.domain.ids import BrainId, ClaimId, EnvironmentId, EventId, SessionId, ThreadId, WorkspaceId
 from efferent.common.domain.resources.agent import AgentSnapshot, McpServer, Tool
 from efferent.common.domain.resources.environment import EnvironmentConfig
-from efferent.common.domain.usage import ModelUsage
+from efferent.common.domain.usage import BudgetLimit, ModelUsage
 
 # --- drafts: client events before they have an id -------------------------------------------------------------------
 
@@ -82,6 +82,7 @@ class CreateSession:
     title: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     deployment_id: str | None = None
+    budget: BudgetLimit | None = None
     initial_events: tuple[EventDraft, ...] = ()
 
 
@@ -101,6 +102,13 @@ class SetTitle:
 
 
 @dataclass(frozen=True, slots=True)
+class SetBudget:
+    """Change the budget (None removes it for good)."""
+
+    budget: BudgetLimit | None
+
+
+@dataclass(frozen=True, slots=True)
 class AgentPatch:
     """Replace the tools or MCP servers of the session's agent (None keeps them)."""
 
@@ -115,6 +123,7 @@ class UpdateSession:
     title: SetTitle | None = None
     metadata: dict[str, str | None] | None = None
     agent: AgentPatch | None = None
+    budget: SetBudget | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from efferent.common.domain.budget import ACCEPTED_AT_CAP, is_at_cap
+from efferent.common.domain.budget import check_change as check_budget
 from efferent.common.domain.commands import (
     AgentPatch,
     ArchiveThread,
@@ -46,6 +48,7 @@ from efferent.common.domain.state import (
     Terminated,
     ToolCall,
     blockers,
+    is_idle_at_cap,
     is_waiting_for_client,
     shown_status,
 )
@@ -71,6 +74,7 @@ def create(command: CreateSession, stamp: Stamp) -> Decision:
             title=command.title,
             metadata=command.metadata,
             deployment_id=command.deployment_id,
+            budget=command.budget,
             processed_at=at,
         ),
     )
@@ -96,8 +100,9 @@ def send(state: SessionState, command: SendEvents, stamp: Stamp) -> Decision:
 
 
 def update(state: SessionState, command: UpdateSession, stamp: Stamp) -> Decision:
-    """Change title, metadata or the agent's tools; without an effective change nothing is recorded."""
+    """Change title, metadata, budget or the agent's tools; without an effective change nothing is recorded."""
     _refuse_when_over(state)
+    draft = Draft(state, stamp)
     changed: dict[str, object] = {}
     if command.title is not None and command.title.title != state.title:
         changed["title"] = command.title.title
@@ -112,7 +117,10 @@ def update(state: SessionState, command: UpdateSession, stamp: Stamp) -> Decisio
             if shown_status(state) != "idle":
                 raise InvalidRequest("agent: the session must not be running when its agent is updated")
             changed["agent"] = agent
-    draft = Draft(state, stamp)
+    if command.budget is not None:
+        check_budget(state, command.budget.budget, draft.at())
+        if command.budget.budget != state.budget:
+            changed["budget"] = command.budget.budget
     cleared = bool(state.metadata) and not metadata
     if changed or cleared:
         draft.add(lambda id, at: SessionUpdated.model_validate({**changed, "id": id, "processed_at": at}))
@@ -189,13 +197,18 @@ def _accept(draft: Draft, index: int, event: EventDraft) -> ClientEvent:
         case MessageDraft(content=content):
             if is_waiting_for_client(draft.state):
                 raise _waiting(draft.state, index, "user.message")
+            _refuse_at_cap(draft, index, "user.message")
             return _queue(draft, UserMessage(id=draft.id(), content=content))
         case SystemDraft(content=text):
+            _refuse_at_cap(draft, index, "system.message")
             return _queue(draft, SystemMessage(id=draft.id(), content=text))
         case InterruptDraft(session_thread_id=thread_id):
             if thread_id is not None and thread_id != draft.state.primary_thread_id:
                 raise NotFound("Session thread not found.")
-            return _queue(draft, UserInterrupt(id=draft.id(), session_thread_id=thread_id))
+            interrupt = UserInterrupt(id=draft.id(), session_thread_id=thread_id)
+            # Nothing runs that could be stopped, and paused work waits for the budget: ignored, not even recorded.
+            is_ignored = is_idle_at_cap(draft.state) and not draft.state.calls
+            return interrupt if is_ignored else _queue(draft, interrupt)
         case ConfirmationDraft():
             return _accept_confirmation(draft, index, event)
         case CustomToolResultDraft():
@@ -207,6 +220,13 @@ def _accept(draft: Draft, index: int, event: EventDraft) -> ClientEvent:
 def _queue[E: QueuedInput](draft: Draft, event: E) -> E:
     draft.add(lambda id, at: InputQueued(id=id, event=event, processed_at=at))
     return event
+
+
+def _refuse_at_cap(draft: Draft, index: int, event_type: str) -> None:
+    if is_at_cap(draft.state, draft.at()):
+        raise InvalidRequest(
+            f"Invalid {event_type} event at events[{index}]: the session has reached its budget; {ACCEPTED_AT_CAP}"
+        )
 
 
 def _waiting(state: SessionState, index: int, event_type: str) -> InvalidRequest:

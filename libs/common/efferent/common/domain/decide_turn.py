@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from efferent.common.domain.budget import is_at_cap
 from efferent.common.domain.commands import (
     ClaimTurn,
     RecordCompaction,
@@ -25,6 +26,7 @@ from efferent.common.domain.events import (
     UserToolConfirmation,
 )
 from efferent.common.domain.events.stop import (
+    BudgetReached,
     EndTurn,
     Exhausted,
     Failure,
@@ -48,6 +50,7 @@ from efferent.common.domain.state import (
     blockers,
     confirmed_in_queue,
     has_takeable_input,
+    is_idle_at_cap,
 )
 from efferent.common.domain.turn_events import (
     close_span_in_error,
@@ -103,7 +106,7 @@ def take_queued_input(state: SessionState, command: TakeQueuedInput, stamp: Stam
     draft = Draft(state, stamp)
     if _interrupts(state):
         _interrupt(draft)
-        if state.queue and any(isinstance(item, UserMessage) for item in draft.state.queue):
+        if _has_message(draft.state) and not is_idle_at_cap(draft.state):
             _begin_turn(draft, command.claim_id, claim)
     else:
         _take_confirmations(draft)
@@ -234,7 +237,7 @@ def _interrupts(state: SessionState) -> tuple[UserInterrupt, ...]:
 
 def _take_while_idle(draft: Draft, command: ClaimTurn) -> None:
     if _interrupts(draft.state):
-        if draft.state.calls:
+        if draft.state.calls or draft.state.is_paused:
             _interrupt(draft)
         else:
             _process_interrupts(draft)
@@ -242,7 +245,11 @@ def _take_while_idle(draft: Draft, command: ClaimTurn) -> None:
     if waits_for_more:
         _take_confirmations(draft)
         say_idle(draft, RequiresAction(event_ids=blockers(draft.state)))
-    elif draft.state.calls or _was_blocked(draft.state) or _has_message(draft.state):
+    elif draft.state.calls or _was_blocked(draft.state):
+        _begin_turn(draft, command.claim_id, command.brain_id)
+    elif is_idle_at_cap(draft.state):
+        return  # only the interrupts were to be taken in; messages wait for the budget
+    elif draft.state.is_paused or _has_message(draft.state):
         _begin_turn(draft, command.claim_id, command.brain_id)
     else:
         _deliver(draft)
@@ -257,7 +264,7 @@ def _has_message(state: SessionState) -> bool:
 
 
 def _begin_turn(draft: Draft, claim_id: ClaimId, brain_id: BrainId) -> None:
-    resumes = bool(draft.state.calls) or _was_blocked(draft.state)
+    resumes = bool(draft.state.calls) or _was_blocked(draft.state) or draft.state.is_paused
     take_claim(draft, claim_id, brain_id)
     _take_confirmations(draft)
     say_running(draft)
@@ -279,7 +286,7 @@ def _take_over(draft: Draft, command: ClaimTurn) -> None:
             say_running(draft)
         _give_up(draft, UnknownError(message=message, retry_status=Exhausted()))
     elif was_open and not _interrupts(draft.state):
-        start_span(draft)
+        _request(draft)
 
 
 def _take_confirmations(draft: Draft) -> None:
@@ -327,6 +334,8 @@ def _go_on(draft: Draft) -> None:
         _go_on(draft)
     elif state.calls:
         say_idle(draft, RequiresAction(event_ids=blockers(state)))
+    elif is_at_cap(state, draft.at()):
+        say_idle(draft, BudgetReached())
     elif state.compaction_due:
         if state.compactions >= COMPACTIONS_MAX:
             _give_up(draft, compaction_limit(COMPACTIONS_MAX))
@@ -334,6 +343,14 @@ def _go_on(draft: Draft) -> None:
         _give_up(draft, tool_use_limit(ROUNDS_MAX))
     else:
         _deliver(draft)
+        start_span(draft)
+
+
+def _request(draft: Draft) -> None:
+    """A request that a lost brain had begun is made again, unless the budget was reached meanwhile."""
+    if is_at_cap(draft.state, draft.at()):
+        say_idle(draft, BudgetReached())
+    else:
         start_span(draft)
 
 

@@ -81,6 +81,7 @@ from efferent.common.domain.state import (
     SessionState,
     Terminated,
     ToolCall,
+    Totals,
 )
 from efferent.common.domain.timestamp import Timestamp, seconds_between
 
@@ -116,6 +117,7 @@ def _created(event: SessionCreated) -> SessionState:
         metadata=event.metadata,
         vault_ids=event.vault_ids,
         deployment_id=event.deployment_id,
+        budget=event.budget,
         created_at=event.processed_at,
         updated_at=event.processed_at,
         last_at=event.processed_at,
@@ -130,10 +132,12 @@ def _changed(state: SessionState, event: PublicEvent | InternalEvent) -> Session
         case SpanModelRequestEnd():
             return _span_ended(state, event)
         case ModelRequestPriced():
-            spent = state.totals.list_cost_micro_usd + (event.list_cost_micro_usd or 0)
-            return replace(state, totals=replace(state.totals, list_cost_micro_usd=spent))
-        case SessionThreadStatusRunning() | SessionThreadStatusIdle() | SessionUsage():
+            return replace(state, totals=_priced(state.totals, event.list_cost_micro_usd))
+        case SessionThreadStatusRunning() | SessionUsage():
             return state
+        case SessionThreadStatusIdle():
+            is_paused = event.stop_reason.type == "budget_reached"
+            return state if state.is_paused == is_paused else replace(state, is_paused=is_paused)
         case InputQueued():
             return _queued(state, event)
         case TurnClaimed():
@@ -265,10 +269,18 @@ def _running(state: SessionState, at: Timestamp) -> SessionState:
             return state
         case Rescheduling(rounds=rounds, failures=failures):
             return replace(state, status=Running(since=at, rounds=rounds, failures=failures))
+        case Idle() if state.is_paused:
+            return replace(state, status=Running(since=at), is_paused=False)
         case Idle(stop_reason=reason) if reason is not None and reason.type == "requires_action":
             return replace(state, status=Running(since=at))
         case Idle() | Terminated():
             return replace(state, status=Running(since=at), compactions=0)
+
+
+def _priced(totals: Totals, list_cost_micro_usd: int | None) -> Totals:
+    if list_cost_micro_usd is None:
+        return replace(totals, has_unpriced=True)
+    return replace(totals, list_cost_micro_usd=totals.list_cost_micro_usd + list_cost_micro_usd)
 
 
 def _stop_clock(state: SessionState, at: Timestamp) -> SessionState:
@@ -364,4 +376,6 @@ def _updated(state: SessionState, event: SessionUpdated) -> SessionState:
         state = replace(state, metadata=event.metadata or {})
     if event.agent is not None:
         state = replace(state, agent=event.agent)
+    if "budget" in changed:
+        state = replace(state, budget=event.budget)
     return state

@@ -22,7 +22,36 @@ BrainId = NewType("BrainId", str)
 Seed = NewType("Seed", str)
 """Fresh randomness drawn by a caller: at least 20 lower-case base32 characters."""
 
-Prefix = Literal["agent_", "env_", "sesn_", "sthr_", "sevt_", "rec_", "claim_", "brain_", "apikey_", "wrkspc_", "req_"]
+Prefix = Literal[
+    "agent_",
+    "env_",
+    "sesn_",
+    "sthr_",
+    "sevt_",
+    "sesrsc_",
+    "outc_",
+    "rec_",
+    "claim_",
+    "brain_",
+    "apikey_",
+    "wrkspc_",
+    "req_",
+    "vlt_",
+    "vcrd_",
+    "memstore_",
+    "mem_",
+    "memver_",
+    "file_",
+    "skill_",
+    "skillver_",
+    "depl_",
+    "drun_",
+    "drm_",
+    "work_",
+    "whe_",
+    "whep_",
+    "uprof_",
+]
 
 SEED_LENGTH: Final = 24
 _BODY: Final = re.compile(r"[A-Za-z0-9]{1,64}")

@@ -17,6 +17,7 @@ from efferent.common.domain.resources.agent import AgentSnapshot
 from efferent.common.domain.resources.environment import EnvironmentConfig
 from efferent.common.domain.timestamp import Timestamp
 from efferent.common.domain.transitions import StatusName
+from efferent.common.domain.usage import BudgetLimit, with_running_time
 
 ANSWERS_MAX: Final = 256
 """How many answered calls a session remembers, to recognise an answer that is sent again."""
@@ -134,6 +135,8 @@ class Totals:
     cache_creation_tokens: int = 0
     cache_read_tokens: int = 0
     list_cost_micro_usd: int = 0
+    has_unpriced: bool = False
+    """Whether a model without a list price answered: the cost above is then too low."""
     active_seconds: float = 0.0
     turns_ended: int = 0
 
@@ -157,6 +160,9 @@ class SessionState:
     last_at: Timestamp
     """``processed_at`` of the newest event; the next one is later."""
     status: Status = Idle()
+    budget: BudgetLimit | None = None
+    is_paused: bool = False
+    """Whether work goes on as soon as the budget is raised or removed."""
     archived_at: Timestamp | None = None
     deleted: bool = False
     claim: Claim | None = None
@@ -202,16 +208,27 @@ def has_takeable_input(state: SessionState) -> bool:
         case Idle(stop_reason=RequiresAction(event_ids=stated)):
             urgent = any(item.type in ("user.interrupt", "user.tool_confirmation") for item in state.queue)
             return urgent or blockers(state) != stated
+        case Idle() if is_idle_at_cap(state):
+            return any(item.type == "user.interrupt" for item in state.queue)
         case Idle():
-            return bool(state.queue)
+            return state.is_paused or bool(state.queue)
         case Running() | Rescheduling() | Terminated():
             return False
+
+
+def is_idle_at_cap(state: SessionState) -> bool:
+    """Whether the session is idle and its cost, which stands still then, has reached its budget."""
+    if state.budget is None or not isinstance(state.status, Idle):
+        return False
+    spent = with_running_time(state.totals.list_cost_micro_usd, state.totals.active_seconds)
+    return state.totals.has_unpriced or spent >= state.budget.micro_usd()
 
 
 def shown_status(state: SessionState) -> StatusName:
     """The status that clients see: input that starts work but is not yet taken in counts as running."""
     if isinstance(state.status, Idle) and has_takeable_input(state):
-        return "running" if any(item.type != "system.message" for item in state.queue) or not state.queue else "idle"
+        starts_work = state.is_paused or any(item.type != "system.message" for item in state.queue)
+        return "running" if starts_work or not state.queue else "idle"
     return state.status.name
 
 

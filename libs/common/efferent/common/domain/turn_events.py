@@ -1,5 +1,6 @@
 """The events of a turn, grouped as the hosted service records them; ``decide_turn`` says what comes when."""
 
+from efferent.common.domain.budget import is_at_cap
 from efferent.common.domain.commands import (
     RecordFailure,
     RecordReply,
@@ -33,7 +34,9 @@ from efferent.common.domain.events import (
 )
 from efferent.common.domain.events.stop import (
     BillingError,
+    BudgetReached,
     CompactionLimitReachedError,
+    EndTurn,
     Exhausted,
     Failure,
     McpConnectionFailedError,
@@ -167,9 +170,14 @@ def say_running(draft: Draft) -> None:
 
 
 def say_idle(draft: Draft, reason: StopReason, details: RefusalStopDetails | None = None) -> None:
-    """Thread idle, usage, session idle: always these three."""
+    """Thread idle, usage, session idle: always these three.
+
+    A thread whose last request crossed the budget and ended the turn says so itself; its session is at the cap.
+    """
     next_status(draft.state.status.name, "session.status_idle")
     state = draft.state
+    at_cap = isinstance(reason, EndTurn) and is_at_cap(state, draft.at())
+    session_reason = BudgetReached() if at_cap else reason
     draft.add(
         lambda id, at: SessionThreadStatusIdle(
             id=id,
@@ -180,8 +188,10 @@ def say_idle(draft: Draft, reason: StopReason, details: RefusalStopDetails | Non
             processed_at=at,
         )
     )
-    draft.add(lambda id, at: SessionUsage(id=id, usage=usage_of(state, at), budget=None, processed_at=at))
-    draft.add(lambda id, at: SessionStatusIdle(id=id, stop_reason=reason, stop_details=details, processed_at=at))
+    draft.add(lambda id, at: SessionUsage(id=id, usage=usage_of(state, at), budget=state.budget, processed_at=at))
+    draft.add(
+        lambda id, at: SessionStatusIdle(id=id, stop_reason=session_reason, stop_details=details, processed_at=at)
+    )
 
 
 def say_terminated(draft: Draft) -> None:

@@ -1,8 +1,12 @@
 """Tokens, cost and time: what a model request used and what a session has used so far."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from efferent.common.domain.content import Shape
+
+MICRO_USD_PER_CENT: Final = 10_000
+RUNNING_HOUR_MICRO_USD: Final = 80_000
+"""List price of one hour in which a session runs."""
 
 
 class ModelUsage(Shape):
@@ -53,3 +57,12 @@ class BudgetLimit(Shape):
 
     type: Literal["limit"] = "limit"
     max_list_cost: Money
+
+    def micro_usd(self) -> int:
+        """The ceiling in millionths of a dollar."""
+        return int(self.max_list_cost.amount) * MICRO_USD_PER_CENT
+
+
+def with_running_time(model_cost_micro_usd: int, active_seconds: float) -> int:
+    """List cost in millionths of a dollar of model requests and of the time in which the session ran."""
+    return model_cost_micro_usd + round(active_seconds / 3600 * RUNNING_HOUR_MICRO_USD)

@@ -17,9 +17,11 @@ from efferent.common.domain.commands import (
     RecordToolResult,
     ReplyPart,
     SendEvents,
+    SetBudget,
     StartRequest,
     TakeQueuedInput,
     ToolCallPart,
+    UpdateSession,
 )
 from efferent.common.domain.content import TextBlock
 from efferent.common.domain.decide import decide
@@ -50,7 +52,7 @@ from efferent.common.domain.resources.agent import (
 )
 from efferent.common.domain.resources.environment import CloudConfig, EnvironmentConfig
 from efferent.common.domain.state import Running, SessionState
-from efferent.common.domain.usage import ModelUsage
+from efferent.common.domain.usage import BudgetLimit, ModelUsage, Money
 
 START_US = 1_760_000_000_000_000
 
@@ -89,12 +91,18 @@ def call(name: str = "bash", **arguments: str) -> ToolCallPart:
     return ToolCallPart(name, dict(arguments))
 
 
+def budget(cents: int) -> BudgetLimit:
+    """A budget of so many cents."""
+    return BudgetLimit(max_list_cost=Money(amount=str(cents)))
+
+
 @dataclass
 class Story:
     """One session, played command by command. Every command gets the next millisecond and fresh ids."""
 
     tools: Sequence[Tool] = ()
     environment: EnvironmentConfig = field(default_factory=CloudConfig)
+    budget_cents: int | None = None
     records: list[Record] = field(default_factory=list)
     current: SessionState | None = None
     _step: int = 0
@@ -159,6 +167,7 @@ class Story:
                 agent=agent(*self.tools),
                 environment_id=EnvironmentId("env_1"),
                 environment_config=self.environment,
+                budget=budget(self.budget_cents) if self.budget_cents is not None else None,
                 initial_events=initial,
             )
         )
@@ -183,6 +192,7 @@ class Story:
         usage: ModelUsage | None = None,
         compaction_due: bool = False,
         more: bool = False,
+        cost_micro_usd: int | None = 100,
     ) -> list[str]:
         """The model replies; ``more``: it paused and has more to say."""
         used = usage or ModelUsage(input_tokens=10, output_tokens=5)
@@ -193,7 +203,7 @@ class Story:
                 "claude-test",
                 parts,
                 used,
-                100,
+                cost_micro_usd,
                 more_to_come=more,
                 compaction_due=compaction_due,
             )
@@ -227,6 +237,10 @@ class Story:
     def answer(self, call_id: EventId, text: str = "42") -> list[str]:
         """The client sends the result of a custom tool."""
         return self.send(CustomToolResultDraft(call_id, (TextBlock(text=text),)))
+
+    def set_budget(self, cents: int | None) -> list[str]:
+        """The client changes the budget, or removes it."""
+        return self.when(UpdateSession(budget=SetBudget(budget(cents) if cents is not None else None)))
 
     def interrupt(self) -> list[str]:
         """The client interrupts."""

@@ -14,12 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from efferent.common.domain.control.aggregate import ControlRecord, Kind, UnreadableRecord
+from efferent.common.control.aggregates import SetQuestion
+from efferent.common.control.kinds import kind_at
+from efferent.common.domain.control.aggregate import ControlRecord, Kind, SetFacts, UnreadableRecord
 from efferent.common.domain.ids import WorkspaceId
 from efferent.common.jetstream import subjects
 from efferent.common.ports import ControlLog, RawRecord
 from efferent.gateway.control import tables
-from efferent.gateway.control.kinds import KINDS
 from efferent.gateway.control.tables import Item, ListQuery, Row
 from efferent.gateway.progress import Progress
 
@@ -101,14 +102,27 @@ class ControlProjection:
         found = await self._read(lambda db: tables.list_versions(db, kind, identifier, below=below, limit=limit + 1))
         return found[:limit], len(found) > limit
 
-    async def version(self, kind: str, identifier: str, version: int) -> bytes | None:
-        """One version of a resource when it has been applied; versions never change."""
-        return await self._read(lambda db: tables.read_version(db, kind, identifier, version))
+    async def resource(self, kind: str, workspace_id: WorkspaceId, identifier: str) -> tuple[str | None, bytes] | None:
+        """The parent and the body of one resource, for those whose subject the id alone does not tell.
 
-    async def holder_of_name(self, kind: str, workspace_id: WorkspaceId, name: str) -> tuple[str | None, int]:
-        """Who has a name, and the sequence of the set at which that holds. Raises Overloaded, LogUnavailable."""
+        Raises Overloaded, LogUnavailable.
+        """
         await self.catch_up()
-        return await self._read(lambda db: tables.holder_of_name(db, kind, workspace_id, name))
+        return await self._read(lambda db: tables.read_resource(db, kind, workspace_id, identifier))
+
+    async def set_facts(self, question: SetQuestion) -> tuple[SetFacts, int]:
+        """What is known of a set, and the sequence of the set at which it holds. Raises Overloaded, LogUnavailable."""
+        await self.catch_up()
+        return await self._read(
+            lambda db: tables.set_facts(
+                db,
+                family=question.kind.subject_family,
+                kind=question.kind.name,
+                set_id=question.set_id,
+                identifier=question.identifier,
+                name=question.name,
+            )
+        )
 
     # --- in the threads -----------------------------------------------------------------------------------------------
 
@@ -145,8 +159,10 @@ class ControlProjection:
         return self._reader
 
     def _apply(self, records: Sequence[RawRecord]) -> int:
-        rows, unreadable = [], 0
+        rows, sets, unreadable = [], dict[tuple[str, str], int](), 0
         for raw in records:
+            if (within := _set_of(raw)) is not None:
+                sets[within] = raw.sequence
             try:
                 row = row_of(raw)
             except UnreadableRecord as error:
@@ -162,6 +178,7 @@ class ControlProjection:
         tables.apply(
             self._open_writer(),
             rows,
+            sets=sets,
             stream=self._stream,
             sequence=records[-1].sequence,
             unreadable=self._unreadable,
@@ -171,12 +188,16 @@ class ControlProjection:
 
 def row_of(raw: RawRecord) -> Row | None:
     """What the tables keep of a record; None for kinds that are not listed. Raises UnreadableRecord."""
+    kind = kind_at(raw.subject)
+    return _row(kind, kind.decode(raw.payload), raw.sequence) if kind is not None else None
+
+
+def _set_of(raw: RawRecord) -> tuple[str, str] | None:
     try:
-        name, _, _ = subjects.parse_control(raw.subject)
+        family, set_id, _ = subjects.parse_control(raw.subject)
     except subjects.BadSubject:
         return None
-    kind = KINDS.get(name)
-    return _row(kind, kind.decode(raw.payload), raw.sequence) if kind is not None else None
+    return (family, set_id) if set_id is not None else None
 
 
 def _row(kind: Kind[Any], record: ControlRecord[Any], sequence: int) -> Row:
@@ -185,11 +206,16 @@ def _row(kind: Kind[Any], record: ControlRecord[Any], sequence: int) -> Row:
         kind=kind.name,
         id=data.id,
         workspace_id=record.workspace_id,
+        set_id=kind.set_of(data, record.workspace_id),
+        is_set=kind.within == "itself",
+        parent=kind.parent(data),
         created_at=data.created_at,
         archived_at=data.archived_at,
         version=kind.version(data),
+        keeps_versions=kind.keeps_versions,
         name=kind.unique_name(data),
+        facets=kind.facets(data),
         sequence=sequence,
-        body=data.model_dump_json().encode(),
+        body=kind.shown(data),
         deleted=kind.is_deleted(record),
     )

@@ -5,35 +5,39 @@ deleted and built again. ``applied`` is written in the transaction that applies.
 """
 
 import contextlib
+import json
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from efferent.common.domain.control.aggregate import SetFacts
 from efferent.common.domain.ids import WorkspaceId
 from efferent.common.domain.timestamp import Timestamp
 from efferent.gateway.cursors import Order
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Goes up with every change of the tables or of what is written into them."""
 
 _BUSY_TIMEOUT_S: Final = 5.0
 _SCHEMA: Final = """
 CREATE TABLE state (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE resources (
-    kind TEXT NOT NULL, id TEXT NOT NULL, workspace_id TEXT NOT NULL, created_at TEXT NOT NULL, archived_at TEXT,
-    version INTEGER NOT NULL, name TEXT, sequence INTEGER NOT NULL, body BLOB NOT NULL,
+    kind TEXT NOT NULL, id TEXT NOT NULL, workspace_id TEXT NOT NULL, set_id TEXT, parent TEXT,
+    created_at TEXT NOT NULL, archived_at TEXT, version INTEGER NOT NULL, name TEXT, facets TEXT NOT NULL,
+    sequence INTEGER NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (kind, id)
 ) WITHOUT ROWID;
 CREATE INDEX resources_in_order ON resources (kind, workspace_id, created_at, id);
-CREATE INDEX resources_by_name ON resources (kind, workspace_id, name) WHERE archived_at IS NULL AND name IS NOT NULL;
+CREATE INDEX resources_of_parent ON resources (kind, parent, created_at, id) WHERE parent IS NOT NULL;
+CREATE INDEX resources_in_set ON resources (set_id, kind, name) WHERE set_id IS NOT NULL;
 CREATE TABLE versions (
     kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (kind, id, version)
 ) WITHOUT ROWID;
 CREATE TABLE sets (
-    kind TEXT NOT NULL, workspace_id TEXT NOT NULL, sequence INTEGER NOT NULL, PRIMARY KEY (kind, workspace_id)
+    family TEXT NOT NULL, set_id TEXT NOT NULL, sequence INTEGER NOT NULL, PRIMARY KEY (family, set_id)
 ) WITHOUT ROWID;
 """
 
@@ -45,10 +49,17 @@ class Row:
     kind: str
     id: str
     workspace_id: WorkspaceId
+    set_id: str | None
+    """The set that its subject names."""
+    is_set: bool
+    """Whether the set is its own: then its children go when it goes."""
+    parent: str | None
     created_at: Timestamp
     archived_at: Timestamp | None
     version: int
+    keeps_versions: bool
     name: str | None
+    facets: Mapping[str, str]
     sequence: int
     body: bytes
     deleted: bool
@@ -67,7 +78,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """What a list asks for; ``after`` is the (created_at, id) that the page starts behind."""
+    """What a list asks for; ``after`` is the (sort key, id) that the page starts behind."""
 
     kind: str
     workspace_id: WorkspaceId
@@ -79,13 +90,22 @@ class ListQuery:
     created_gte: Timestamp | None = None
     created_lt: Timestamp | None = None
     created_lte: Timestamp | None = None
+    parent: str | None = None
+    """Only those of this parent."""
+    facets: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    """Only those whose facet has this value, or one of these."""
+    ids: Sequence[str] | None = None
+    """Only these."""
+    sort: str = "created_at"
+    """What the order is by: when they were made, or one of the kind's facets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
     """One resource of a list: where it stands, and the resource as clients get it."""
 
-    created_at: str
+    key: str
+    """What the list is sorted by."""
     id: str
     body: bytes
 
@@ -149,12 +169,23 @@ def _open_existing(path: Path) -> sqlite3.Connection:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def apply(connection: sqlite3.Connection, rows: Sequence[Row], *, stream: str, sequence: int, unreadable: int) -> None:
-    """Take in records in order, and with them how far the projection has come."""
+def apply(
+    connection: sqlite3.Connection,
+    rows: Sequence[Row],
+    *,
+    sets: Mapping[tuple[str, str], int],
+    stream: str,
+    sequence: int,
+    unreadable: int,
+) -> None:
+    """Take in records in order, and with them how far the projection and each set (family and id) has come."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         for row in rows:
             _apply_row(connection, row)
+        connection.executemany(
+            "INSERT OR REPLACE INTO sets VALUES (?, ?, ?)", [(*key, last) for key, last in sets.items()]
+        )
         connection.executemany(
             "INSERT OR REPLACE INTO state VALUES (?, ?)",
             (("stream", stream), ("sequence", sequence), ("unreadable", unreadable)),
@@ -167,26 +198,34 @@ def apply(connection: sqlite3.Connection, rows: Sequence[Row], *, stream: str, s
 
 
 def _apply_row(connection: sqlite3.Connection, row: Row) -> None:
-    connection.execute("INSERT OR REPLACE INTO sets VALUES (?, ?, ?)", (row.kind, row.workspace_id, row.sequence))
     if row.deleted:
+        if row.is_set:
+            connection.execute("DELETE FROM resources WHERE set_id = ?", (row.set_id,))
         connection.execute("DELETE FROM resources WHERE kind = ? AND id = ?", (row.kind, row.id))
-        connection.execute("DELETE FROM versions WHERE kind = ? AND id = ?", (row.kind, row.id))
+        if row.keeps_versions:
+            connection.execute("DELETE FROM versions WHERE kind = ? AND id = ?", (row.kind, row.id))
         return
     connection.execute(
-        "INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             row.kind,
             row.id,
             row.workspace_id,
+            row.set_id,
+            row.parent,
             row.created_at,
             row.archived_at,
             row.version,
             row.name,
+            json.dumps(dict(row.facets)),
             row.sequence,
             row.body,
         ),
     )
-    connection.execute("INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?)", (row.kind, row.id, row.version, row.body))
+    if row.keeps_versions:
+        connection.execute(
+            "INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?)", (row.kind, row.id, row.version, row.body)
+        )
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -200,7 +239,11 @@ def applied(connection: sqlite3.Connection) -> Applied:
 
 def list_resources(connection: sqlite3.Connection, query: ListQuery) -> list[Item]:
     """Up to ``limit`` resources in order."""
-    conditions, values = ["kind = ?", "workspace_id = ?"], [query.kind, query.workspace_id]
+    conditions: list[str] = ["kind = ?", "workspace_id = ?"]
+    values: list[str | int] = [query.kind, query.workspace_id]
+    if query.parent is not None:
+        conditions.append("parent = ?")
+        values.append(query.parent)
     if not query.include_archived:
         conditions.append("archived_at IS NULL")
     for operator, bound in (
@@ -212,15 +255,34 @@ def list_resources(connection: sqlite3.Connection, query: ListQuery) -> list[Ite
         if bound is not None:
             conditions.append(f"created_at {operator} ?")
             values.append(bound)
+    for name, wanted in query.facets.items():
+        options = [wanted] if isinstance(wanted, str) else list(wanted)
+        conditions.append(f"facets ->> ? IN ({', '.join('?' * len(options))})")
+        values += [name, *options]
+    if query.ids is not None:
+        conditions.append(f"id IN ({', '.join('?' * len(query.ids))})")
+        values += query.ids
+    key, key_values = ("created_at", []) if query.sort == "created_at" else ("coalesce(facets ->> ?, '')", [query.sort])
     if query.after is not None:
-        conditions.append(f"(created_at, id) {'<' if query.order == 'desc' else '>'} (?, ?)")
-        values += query.after
+        conditions.append(f"({key}, id) {'<' if query.order == 'desc' else '>'} (?, ?)")
+        values += [*key_values, *query.after]
     direction = "DESC" if query.order == "desc" else "ASC"
     statement = (
-        f"SELECT created_at, id, body FROM resources WHERE {' AND '.join(conditions)} "  # noqa: S608 - fixed parts only
-        f"ORDER BY created_at {direction}, id {direction} LIMIT ?"
+        f"SELECT {key}, id, body FROM resources WHERE {' AND '.join(conditions)} "  # noqa: S608 - fixed parts only
+        f"ORDER BY 1 {direction}, id {direction} LIMIT ?"
     )
-    return [Item(*row) for row in connection.execute(statement, (*values, query.limit))]
+    return [Item(*row) for row in connection.execute(statement, (*key_values, *values, query.limit))]
+
+
+def read_resource(
+    connection: sqlite3.Connection, kind: str, workspace_id: WorkspaceId, identifier: str
+) -> tuple[str | None, bytes] | None:
+    """The parent and the body of one resource of the workspace; None when there is none."""
+    found = connection.execute(
+        "SELECT parent, body FROM resources WHERE kind = ? AND id = ? AND workspace_id = ?",
+        (kind, identifier, workspace_id),
+    ).fetchone()
+    return (found[0], found[1]) if found is not None else None
 
 
 def list_versions(
@@ -234,23 +296,28 @@ def list_versions(
     return list(connection.execute(statement, (kind, identifier, below, below, limit)))
 
 
-def read_version(connection: sqlite3.Connection, kind: str, identifier: str, version: int) -> bytes | None:
-    """One version; None when it was not seen."""
-    found = connection.execute(
-        "SELECT body FROM versions WHERE kind = ? AND id = ? AND version = ?", (kind, identifier, version)
-    ).fetchone()
-    return found[0] if found is not None else None
-
-
-def holder_of_name(
-    connection: sqlite3.Connection, kind: str, workspace_id: WorkspaceId, name: str
-) -> tuple[str | None, int]:
-    """Who has a name now (None: nobody), and the last sequence of the whole set that says so."""
+def set_facts(
+    connection: sqlite3.Connection, *, family: str, kind: str, set_id: str, identifier: str, name: str | None
+) -> tuple[SetFacts, int]:
+    """What is known of a set but for one resource, and the sequence of the set's newest record that says so."""
     (sequence,) = connection.execute(
-        "SELECT coalesce(max(sequence), 0) FROM sets WHERE kind = ? AND workspace_id = ?", (kind, workspace_id)
+        "SELECT coalesce(max(sequence), 0) FROM sets WHERE family = ? AND set_id = ?", (family, set_id)
     ).fetchone()
-    found = connection.execute(
-        "SELECT id FROM resources WHERE kind = ? AND workspace_id = ? AND name = ? AND archived_at IS NULL",
-        (kind, workspace_id, name),
+    total, members = connection.execute(
+        "SELECT count(*), count(*) FILTER (WHERE archived_at IS NULL) FROM resources "
+        "WHERE kind = ? AND set_id = ? AND id <> ?",
+        (kind, set_id, identifier),
     ).fetchone()
-    return (found[0] if found is not None else None), sequence
+    holder = connection.execute(
+        "SELECT id FROM resources WHERE kind = ? AND set_id = ? AND name = ? AND archived_at IS NULL AND id <> ?",
+        (kind, set_id, name, identifier),
+    ).fetchone()
+    parent = connection.execute(
+        "SELECT archived_at FROM resources WHERE set_id = ? AND id = ?", (set_id, set_id)
+    ).fetchone()
+    return SetFacts(
+        holder=holder[0] if holder is not None else None,
+        members=members,
+        total=total,
+        parent="missing" if parent is None else "active" if parent[0] is None else "archived",
+    ), sequence

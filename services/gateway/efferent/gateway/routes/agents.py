@@ -5,26 +5,19 @@ from typing import Final
 
 from aiohttp import web
 
-from efferent.common.domain import ids
+from efferent.common.control.agents import AGENTS, get_agent
 from efferent.common.domain.control.agent import AGENT, ArchiveAgent, CreateAgent, UpdateAgent
 from efferent.common.domain.ids import AgentId
 from efferent.common.domain.resources.agent import Agent
 from efferent.gateway import cursors
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.control.agent_params import CreateAgentParams, UpdateAgentParams, model_choice
-from efferent.gateway.control.agents import change_agent, get_agent
-from efferent.gateway.control.listing import LIMIT_DEFAULT, LIMIT_MAX, list_page
+from efferent.gateway.control.handling import body_as, change, id_in_path, new_id
+from efferent.gateway.control.listing import LIMIT_DEFAULT, LIMIT_MAX, Wanted, list_page
 from efferent.gateway.cursors import Cursor
 from efferent.gateway.errors import InvalidRequest
-from efferent.gateway.responses import json_page, json_resource
-from efferent.gateway.validation import (
-    parse_body,
-    path_id,
-    query_int,
-    query_limit,
-    query_times,
-    read_body,
-)
+from efferent.gateway.responses import json_page, json_shown
+from efferent.gateway.validation import query_int, query_limit, query_times
 
 VERSION_MAX: Final = 2**31 - 1
 
@@ -44,28 +37,29 @@ def routes() -> Sequence[web.AbstractRouteDef]:
 async def create(request: web.Request) -> web.Response:
     """Make an agent at version 1."""
     context = context_of(request)
-    params = parse_body(CreateAgentParams, await read_body(request, context.settings.body_bytes_max))
-    agent_id = AgentId(ids.from_seed("agent_", context.ids.seed()))
+    params = await body_as(request, CreateAgentParams)
+    agent_id = AgentId(new_id(request, AGENT))
     command = CreateAgent(
         id=agent_id,
         name=params.name,
         model=model_choice(params.model, context.models),
         fields=params.fields(metadata=params.metadata or {}),
     )
-    return json_resource(await change_agent(context, caller_of(request), agent_id, command))
+    return json_shown(AGENT, await change(request, AGENTS, agent_id, command))
 
 
 async def retrieve(request: web.Request) -> web.Response:
     """The newest version, or the one that is asked for."""
     agent_id = _agent_id(request)
     version = query_int(request, "version", low=1, high=VERSION_MAX)
-    return json_resource(await get_agent(context_of(request), caller_of(request).workspace_id, agent_id, version))
+    aggregates, workspace_id = context_of(request).aggregates, caller_of(request).workspace_id
+    return json_shown(AGENT, await get_agent(aggregates, workspace_id, agent_id, version))
 
 
 async def update(request: web.Request) -> web.Response:
     """Make the next version, when something changes."""
     context, agent_id = context_of(request), _agent_id(request)
-    params = parse_body(UpdateAgentParams, await read_body(request, context.settings.body_bytes_max))
+    params = await body_as(request, UpdateAgentParams)
     for name in ("name", "model"):
         if name in params.model_fields_set and getattr(params, name) is None:
             reason = " (agent_model_required)" if name == "model" else ""
@@ -76,18 +70,17 @@ async def update(request: web.Request) -> web.Response:
     if params.model is not None:
         more["model"] = model_choice(params.model, context.models)
     command = UpdateAgent(fields=params.fields(**more), version=params.version)
-    return json_resource(await change_agent(context, caller_of(request), agent_id, command))
+    return json_shown(AGENT, await change(request, AGENTS, agent_id, command))
 
 
 async def archive(request: web.Request) -> web.Response:
     """Make the agent read-only; archiving it again changes nothing."""
-    agent_id = _agent_id(request)
-    return json_resource(await change_agent(context_of(request), caller_of(request), agent_id, ArchiveAgent()))
+    return json_shown(AGENT, await change(request, AGENTS, _agent_id(request), ArchiveAgent()))
 
 
 async def list_agents(request: web.Request) -> web.Response:
     """The newest version of each agent, newest agent first."""
-    return await list_page(request, AGENT, created_at=query_times(request, "created_at"))
+    return await list_page(request, AGENT, Wanted(created_at=query_times(request, "created_at")))
 
 
 async def list_versions(request: web.Request) -> web.Response:
@@ -98,7 +91,7 @@ async def list_versions(request: web.Request) -> web.Response:
     below = None
     if text := request.query.get("page"):
         below = int(cursors.read(text, kind=kind, workspace_id=workspace_id, order="desc", width=1).position[0])
-    newest = await get_agent(context, workspace_id, agent_id)
+    newest = await AGENTS.get(context.aggregates, workspace_id, agent_id)
     found, has_more = await context.control.versions(AGENT.name, agent_id, below=below, limit=limit)
     bodies = [_with_archived_at(body, newest) for _, body in found]
     next_page = None
@@ -108,7 +101,7 @@ async def list_versions(request: web.Request) -> web.Response:
 
 
 def _agent_id(request: web.Request) -> AgentId:
-    return AgentId(path_id(request, "agent_id", "agent_", "agent"))
+    return AgentId(id_in_path(request, "agent_id", AGENT))
 
 
 def _with_archived_at(body: bytes, newest: Agent) -> bytes:

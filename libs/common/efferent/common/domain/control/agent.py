@@ -25,7 +25,6 @@ DESCRIPTION_LENGTH_MAX: Final = 2_048
 SYSTEM_LENGTH_MAX: Final = 100_000
 ROLE_ARN_LENGTH_MAX: Final = 2_048
 
-NOT_FOUND_TEXT: Final = "Agent not found."
 ARCHIVED_TEXT: Final = "Cannot modify archived agent"
 STALE_TEXT: Final = "Concurrent modification detected. Please fetch the latest version and retry."
 
@@ -34,7 +33,9 @@ AGENT: Final[Kind[Agent]] = Kind(
     prefix="agent_",
     record=ControlRecord[Agent],
     noun="agent",
+    deeds=("created", "updated", "archived"),
     version=lambda agent: agent.version,
+    keeps_versions=True,
 )
 
 
@@ -87,6 +88,11 @@ class AgentOverrides:
 
 
 AgentCommand = CreateAgent | UpdateAgent | ArchiveAgent
+
+
+def not_found() -> NotFound:
+    """The refusal when there is no such agent."""
+    return NotFound("Agent not found.")
 
 
 def decide(current: Agent | None, command: AgentCommand, now: Timestamp) -> Change[Agent] | None:
@@ -178,7 +184,7 @@ def _checked(agent: Agent) -> Agent:
 
 def _existing(current: Agent | None) -> Agent:
     if current is None:
-        raise NotFound(NOT_FOUND_TEXT)
+        raise not_found()
     return current
 
 

@@ -2,14 +2,17 @@
 
 An event is named like the API's webhook for it (``agent.updated``). So versions, webhooks, audit and projections all
 read one record, and the newest record of an aggregate is the aggregate. A resource adds a ``Kind`` and a ``decide``.
+
+A rule over several resources (unique names, counts, a parent that must still be there) is a rule over the *set* that
+their subjects name: it is given the set's facts, and the append is fenced on the whole set.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal, Protocol
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
 from efferent.common.domain.content import Shape
@@ -17,7 +20,10 @@ from efferent.common.domain.ids import ApiKeyId, Prefix, WorkspaceId
 from efferent.common.domain.timestamp import Timestamp
 
 VERSION: Final = 1
-Deed = Literal["created", "updated", "archived", "deleted"]
+Deed = Literal["created", "updated", "archived", "deleted", "paused", "unpaused", "started", "succeeded", "failed"]
+"""What happened, as the API's webhook types call it."""
+Within = Literal["nothing", "workspace", "itself", "parent"]
+"""Which set a subject names: none, all resources of a workspace, those of this parent, or those of its parent."""
 
 
 class Unset(Enum):
@@ -31,7 +37,7 @@ type Given[T] = T | Literal[Unset.UNSET]
 
 
 class Resource(Protocol):
-    """What all resources have."""
+    """What all resources have; they are pydantic models."""
 
     @property
     def id(self) -> str:
@@ -44,6 +50,9 @@ class Resource(Protocol):
     @property
     def archived_at(self) -> Timestamp | None:
         """When it became read-only; None while it is in use."""
+
+    def model_dump_json(self) -> str:
+        """The resource as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +82,69 @@ class UnreadableRecord(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class SetFacts:
+    """What a rule over a set may know of it, all at one moment that the append is fenced on."""
+
+    holder: str | None = None
+    """Another resource that has the unique name already."""
+    members: int = 0
+    """Other resources of the kind in the set, archived ones not counted."""
+    total: int = 0
+    """The same with archived ones."""
+    parent: Literal["missing", "archived", "active"] = "missing"
+    """The resource that the set belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
 class Kind[R: Resource]:
     """One kind of resource: how its aggregates are named, written and read."""
 
     name: str
-    """Kind in subjects and first part of event types."""
+    """First part of event types."""
     prefix: Prefix
     record: "type[ControlRecord[R]]"  # quoted: pydantic would make a model of the open type at once
     noun: str
     """How messages call it."""
-    in_workspace_set: bool = False
-    """Whether subjects name the workspace, so that a rule over all of a workspace's resources can be fenced."""
+    deeds: tuple[Deed, ...] = ("created", "updated", "archived", "deleted")
+    """What can happen to it."""
+    family: str = ""
+    """Kind in subjects; a parent and its children share one. Empty: the name."""
+    within: Within = "nothing"
     version: Callable[[R], int] = lambda _: 1
+    keeps_versions: bool = False
+    """Whether older versions are listed; the version then says which one a state is."""
+    parent: Callable[[R], str | None] = lambda _: None
+    """Id of the resource that it belongs to; lists can be asked for those of one parent."""
     unique_name: Callable[[R], str | None] = lambda _: None
-    """The name that only one resource of the workspace, archived ones not counted, may have."""
+    """The name that only one resource of the set, archived ones not counted, may have."""
+    admit: Callable[[R, SetFacts], None] | None = None
+    """The rule of the set: asked when a resource is made or gets another unique name. Raises what refuses it."""
+    facets: Callable[[R], Mapping[str, str]] = lambda _: {}
+    """What lists may be filtered and sorted by, besides the parent."""
+    show: Callable[[R], BaseModel] | None = None
+    """What clients get of it; None: all of it."""
+
+    @property
+    def subject_family(self) -> str:
+        """The token of subjects that names the kind."""
+        return self.family or self.name
+
+    def set_of(self, data: R, workspace_id: WorkspaceId) -> str | None:
+        """The set that a resource's subject names; None when it names none."""
+        match self.within:
+            case "nothing":
+                return None
+            case "workspace":
+                return workspace_id
+            case "itself":
+                return data.id
+            case "parent":
+                return self.parent(data)
+
+    def shown(self, data: R) -> bytes:
+        """The resource as clients get it, as JSON."""
+        model = data if self.show is None else self.show(data)
+        return model.model_dump_json().encode()
 
     def encode(self, change: Change[R], *, at: Timestamp, workspace_id: WorkspaceId, actor: ApiKeyId | None) -> bytes:
         """Write what was decided."""

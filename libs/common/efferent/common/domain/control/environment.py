@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from efferent.common.domain.control.aggregate import UNSET, Change, ControlRecord, Given, Kind
+from efferent.common.domain.control.aggregate import UNSET, Change, ControlRecord, Given, Kind, SetFacts
 from efferent.common.domain.control.metadata import merged
 from efferent.common.domain.ids import EnvironmentId
 from efferent.common.domain.refusals import Conflict, InvalidRequest, NotFound
@@ -28,20 +28,25 @@ PACKAGES_MAX: Final = 1_000
 """Entries per package manager."""
 PACKAGE_LENGTH_MAX: Final = 512
 
-NOT_FOUND_TEXT: Final = "Environment not found."
-
 _MANAGERS: Final = ("apt", "cargo", "gem", "go", "npm", "pip")
 _HOST: Final = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.I)
 _PACKAGE: Final = re.compile(r"[^\s\x00-\x1f-][^\x00-\x1f]*")
 """Not empty, no control characters, and never what a package manager would read as an option."""
+
+
+def _admit(environment: Environment, facts: SetFacts) -> None:
+    if facts.holder is not None:
+        raise Conflict(f'An environment named "{environment.name}" already exists: {facts.holder}')
+
 
 ENVIRONMENT: Final[Kind[Environment]] = Kind(
     name="environment",
     prefix="env_",
     record=ControlRecord[Environment],
     noun="environment",
-    in_workspace_set=True,
+    within="workspace",
     unique_name=lambda environment: environment.name,
+    admit=_admit,
 )
 
 
@@ -125,9 +130,9 @@ def decide(current: Environment | None, command: EnvironmentCommand, now: Timest
             return Change("deleted", _existing(current))
 
 
-def name_taken(name: str, existing: str) -> Conflict:
-    """The refusal of a name that another environment has."""
-    return Conflict(f'An environment named "{name}" already exists: {existing}')
+def not_found() -> NotFound:
+    """The refusal when there is no such environment."""
+    return NotFound("Environment not found.", code="environment_not_found")
 
 
 def _create(command: CreateEnvironment, now: Timestamp) -> Environment:
@@ -229,5 +234,5 @@ def _check_packages(place: str, entries: Sequence[str]) -> None:
 
 def _existing(current: Environment | None) -> Environment:
     if current is None:
-        raise NotFound(NOT_FOUND_TEXT, code="environment_not_found")
+        raise not_found()
     return current

@@ -2,12 +2,15 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from efferent.common.domain.content import Shape
 from efferent.common.domain.events.user import QueuedInput
 from efferent.common.domain.ids import BrainId, ClaimId, EnvironmentId, EventId, SessionId, ThreadId, WorkspaceId
 from efferent.common.domain.resources.agent import AgentSnapshot
 from efferent.common.domain.resources.environment import EnvironmentConfig
 from efferent.common.domain.timestamp import Timestamp
+from efferent.common.domain.usage import BudgetLimit
 
 
 class SessionCreated(Shape):
@@ -25,6 +28,7 @@ class SessionCreated(Shape):
     metadata: dict[str, str] = {}
     vault_ids: tuple[str, ...] = ()
     deployment_id: str | None = None
+    budget: BudgetLimit | None = Field(default=None, exclude_if=lambda budget: budget is None)
     processed_at: Timestamp
 
 

@@ -83,6 +83,7 @@ def session_of(state: SessionState, now: Timestamp) -> Session:
             active_seconds=round(active_seconds(state, now), 3), duration_seconds=_duration_s(state, now)
         ),
         usage=usage_of(state, now),
+        budget=state.budget,
         deployment_id=state.deployment_id,
         created_at=state.created_at,
         updated_at=state.updated_at,

@@ -1,0 +1,159 @@
+"""Writing aggregates: load, decide, append, and again when somebody else was quicker. Nobody writes that loop again."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from efferent.common.control.kinds import set_pattern, subject_of
+from efferent.common.domain import timestamp
+from efferent.common.domain.control.aggregate import Change, ControlRecord, Kind, SetFacts, UnreadableRecord
+from efferent.common.domain.ids import ApiKeyId, WorkspaceId
+from efferent.common.domain.refusals import TooLarge
+from efferent.common.domain.timestamp import Timestamp
+from efferent.common.ports import Clock, ControlLog, LogConflict, LogUnreadable, RawRecord
+from efferent.common.runtime.metrics import Metrics
+
+RECORD_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Longest record of an aggregate; NATS would take twice as much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded[R]:
+    """An aggregate's newest state and its sequence; ``data`` is None and the sequence kept when it was deleted."""
+
+    data: R | None
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """On whose behalf an aggregate is changed; no key: the platform itself."""
+
+    workspace_id: WorkspaceId
+    key_id: ApiKeyId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetQuestion:
+    """What has to be known about a set before a resource joins it."""
+
+    kind: Kind[Any]
+    set_id: str
+    """The token that names the set in subjects."""
+    identifier: str
+    """The resource that wants to join; it is not counted itself."""
+    name: str | None
+    """The unique name that it wants."""
+
+
+class ControlSets(Protocol):
+    """Who is in a set: a projection, or the log itself."""
+
+    async def set_facts(self, question: SetQuestion) -> tuple[SetFacts, int]:
+        """The facts, and the sequence of the set's newest record that they include. Raises what a read can raise."""
+
+
+class Aggregates:
+    """Reads and writes the aggregates of all kinds."""
+
+    def __init__(
+        self, control_log: ControlLog, sets: ControlSets, clock: Clock, metrics: Metrics, *, write_deadline_s: float
+    ) -> None:
+        """``write_deadline_s``: how long a command is decided again after conflicts."""
+        self._control_log = control_log
+        self._sets = sets
+        self._clock = clock
+        self._metrics = metrics
+        self._write_deadline_s = write_deadline_s
+
+    async def load[R: Any](
+        self, kind: Kind[R], workspace_id: WorkspaceId, identifier: str, *, within: str | None = None
+    ) -> Loaded[R]:
+        """The aggregate as the log has it now; another workspace's counts as not there.
+
+        ``within`` is the id of the parent for kinds that live in their parent's set. Raises LogUnavailable.
+        """
+        raw = await self._control_log.last(subject_of(kind, workspace_id, identifier, within))
+        if raw is None:
+            return Loaded(None, 0)
+        record = _decoded(kind, raw)
+        is_there = record.workspace_id == workspace_id and not kind.is_deleted(record)
+        return Loaded(record.data if is_there else None, raw.sequence)
+
+    async def history[R: Any](
+        self, kind: Kind[R], workspace_id: WorkspaceId, identifier: str, *, within: str | None = None
+    ) -> AsyncIterator[ControlRecord[R]]:
+        """Every record of the aggregate, oldest first. Raises LogUnavailable, LogUnreadable."""
+        async for raw in self._control_log.read(subject_of(kind, workspace_id, identifier, within)):
+            record = _decoded(kind, raw)
+            if record.workspace_id == workspace_id:
+                yield record
+
+    async def execute[R: Any](
+        self,
+        kind: Kind[R],
+        actor: Actor,
+        identifier: str,
+        decide: Callable[[R | None, Timestamp], Change[R] | None],
+        *,
+        within: str | None = None,
+    ) -> R:
+        """Carry out a decision on the newest state and return the state after it.
+
+        A kind with a rule over its set is asked whether it admits the resource, fenced on the whole set. Raises what
+        ``decide`` and the rule raise, TooLarge, LogUnavailable, and LogConflict when others keep being quicker for too
+        long.
+        """
+        deadline_s = self._clock.monotonic_s() + self._write_deadline_s
+        while True:
+            loaded = await self.load(kind, actor.workspace_id, identifier, within=within)
+            now = timestamp.from_epoch_us(self._clock.now_us())
+            change = decide(loaded.data, now)
+            if change is None:
+                if loaded.data is None:
+                    raise RuntimeError(f"{kind.name}: nothing was decided about nothing")
+                return loaded.data
+            payload = kind.encode(change, at=now, workspace_id=actor.workspace_id, actor=actor.key_id)
+            if len(payload) > RECORD_BYTES_MAX:
+                raise TooLarge(f"The {kind.noun} is larger than {RECORD_BYTES_MAX} bytes.")
+            subject = subject_of(kind, actor.workspace_id, identifier, within)
+            fence, expected = subject, loaded.sequence
+            set_id = kind.set_of(change.data, actor.workspace_id)
+            if kind.admit is not None and set_id is not None and _joins(kind, loaded.data, change):
+                fence = set_pattern(kind, set_id)
+                expected = await self._admitted(kind, kind.admit, set_id, change.data)
+                # The set's fence does not see a change of this very aggregate that came before the set was read.
+                if loaded.sequence and await self._sequence(subject) != loaded.sequence:
+                    continue
+            try:
+                await self._control_log.append(subject, payload, expected=expected, fence=fence)
+            except LogConflict:
+                self._metrics.write_conflicts.add(kind.name)
+                if self._clock.monotonic_s() >= deadline_s:
+                    raise
+                continue
+            return change.data
+
+    async def _sequence(self, subject: str) -> int:
+        raw = await self._control_log.last(subject)
+        return raw.sequence if raw is not None else 0
+
+    async def _admitted[R: Any](self, kind: Kind[R], admit: Callable[[R, SetFacts], None], set_id: str, data: R) -> int:
+        """The sequence of the whole set at which its rule admits the resource. Raises the refusal."""
+        question = SetQuestion(kind, set_id, data.id, kind.unique_name(data))
+        facts, sequence = await self._sets.set_facts(question)
+        admit(data, facts)
+        return sequence
+
+
+def _decoded[R: Any](kind: Kind[R], raw: RawRecord) -> ControlRecord[R]:
+    try:
+        return kind.decode(raw.payload)
+    except UnreadableRecord as error:
+        raise LogUnreadable(f"{raw.subject} at {raw.sequence}: {error}") from error
+
+
+def _joins[R: Any](kind: Kind[R], before: R | None, change: Change[R]) -> bool:
+    if change.deed == "deleted":
+        return False
+    return before is None or kind.unique_name(before) != kind.unique_name(change.data)

@@ -1,0 +1,51 @@
+"""The kinds of resources that the control plane has, and where their aggregates live."""
+
+from typing import Any, Final
+
+from efferent.common.domain.control.agent import AGENT
+from efferent.common.domain.control.aggregate import Kind
+from efferent.common.domain.control.environment import ENVIRONMENT
+from efferent.common.domain.ids import WorkspaceId
+from efferent.common.jetstream import subjects
+
+KINDS: Final[dict[str, Kind[Any]]] = {
+    kind.name: kind
+    for kind in (
+        AGENT,
+        ENVIRONMENT,
+    )
+}
+
+_BY_FAMILY: Final[dict[tuple[str, str], Kind[Any]]] = {
+    (kind.subject_family, kind.prefix): kind for kind in KINDS.values()
+}
+
+
+def kind_at(subject: str) -> Kind[Any] | None:
+    """The kind of the aggregate that lives under the subject; None when it is not one of the resources."""
+    try:
+        family, _, identifier = subjects.parse_control(subject)
+    except subjects.BadSubject:
+        return None
+    prefix, separator, _ = identifier.partition("_")
+    return _BY_FAMILY.get((family, prefix + separator))
+
+
+def subject_of(kind: Kind[Any], workspace_id: WorkspaceId, identifier: str, within: str | None = None) -> str:
+    """Where the aggregate lives; ``within`` is the id of the parent for kinds that live in their parent's set."""
+    match kind.within:
+        case "nothing":
+            return subjects.control(kind.subject_family, identifier)
+        case "workspace":
+            return subjects.control(kind.subject_family, identifier, within=workspace_id)
+        case "itself":
+            return subjects.control(kind.subject_family, identifier, within=identifier)
+        case "parent":
+            if within is None:
+                raise RuntimeError(f"{kind.name} lives in a parent's set, and no parent is named")
+            return subjects.control(kind.subject_family, identifier, within=within)
+
+
+def set_pattern(kind: Kind[Any], set_id: str) -> str:
+    """Everything in a set: the fence of rules over it."""
+    return subjects.control_fence(kind.subject_family, set_id)

@@ -1,0 +1,52 @@
+"""Durable consumers for services that react to records: what they are, and how they are declared.
+
+Who reads from them is up to the service; a declared consumer keeps its place while nobody does.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from efferent.common.jetstream import api
+from efferent.common.jetstream.connection import Connection
+from efferent.common.jetstream.subjects import Stream
+from efferent.common.ports import LogUnavailable
+
+_NS: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class DurableSpec:
+    """A durable consumer that all replicas of a service share: each record is delivered to one of them."""
+
+    stream: Stream
+    durable: str
+    filter_subjects: tuple[str, ...]
+    ack_wait_s: float = 10.0
+    """How long a record may stay unanswered before it is delivered again."""
+    ack_pending_max: int = 1_000
+    """Records that may be unanswered at once, all replicas together."""
+    start: Literal["all", "new"] = "all"
+    """Where a consumer begins that did not exist: with the whole history, or with what comes next."""
+
+    def configuration(self) -> dict[str, Any]:
+        """The consumer as JetStream's API wants it: delivered again for ever until it is acknowledged."""
+        return {
+            "durable_name": self.durable,
+            "name": self.durable,
+            "filter_subjects": list(self.filter_subjects),
+            "deliver_policy": self.start,
+            "ack_policy": "explicit",
+            "ack_wait": int(self.ack_wait_s * _NS),
+            "max_ack_pending": self.ack_pending_max,
+            "max_deliver": -1,
+            "replay_policy": "instant",
+        }
+
+
+async def declare(connection: Connection, spec: DurableSpec) -> None:
+    """Make the consumer, or bring an existing one up to date. Raises LogUnavailable."""
+    body = {"stream_name": spec.stream, "config": spec.configuration()}
+    try:
+        await api.call(connection, f"CONSUMER.CREATE.{spec.stream}.{spec.durable}", body)
+    except api.ApiError as error:
+        raise LogUnavailable(str(error)) from error

@@ -1,0 +1,89 @@
+"""What a session pins when it is made: looked up, checked as a whole, and given to ``decide`` as one command.
+
+Clients make sessions through the gateway, deployments through the automation service; both come here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from efferent.common.control.agents import NoSuchVersion, get_agent
+from efferent.common.control.aggregates import Aggregates
+from efferent.common.control.environments import ENVIRONMENTS
+from efferent.common.domain.commands import CreateSession, EventDraft
+from efferent.common.domain.control.agent import AgentOverrides, resolve_agent
+from efferent.common.domain.control.metadata import merged
+from efferent.common.domain.ids import (
+    AgentId,
+    EnvironmentId,
+    SessionId,
+    ThreadId,
+    WorkspaceId,
+    derive,
+    is_well_formed,
+)
+from efferent.common.domain.refusals import InvalidRequest, NotFound
+from efferent.common.domain.resources.agent import AgentSnapshot
+from efferent.common.domain.resources.environment import Environment
+
+
+@dataclass(frozen=True, slots=True)
+class AgentChoice:
+    """Which agent a session runs, at which version (None: the newest), and what it changes of it."""
+
+    id: str
+    version: int | None = None
+    overrides: AgentOverrides | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSpec:
+    """What somebody asks of a new session; nothing of it is checked yet."""
+
+    agent: AgentChoice
+    environment_id: str
+    title: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    initial_events: tuple[EventDraft, ...] = ()
+
+
+class SessionPlanner:
+    """Turns what is asked for into the command that makes the session."""
+
+    def __init__(self, aggregates: Aggregates) -> None:
+        self._aggregates = aggregates
+
+    async def plan(self, session_id: SessionId, workspace_id: WorkspaceId, spec: SessionSpec) -> CreateSession:
+        """The command, with everything that it pins. Raises InvalidRequest, NotFound, LogUnavailable."""
+        metadata = merged({}, spec.metadata)
+        agent = await self._agent(workspace_id, spec.agent)
+        environment = await self._environment(workspace_id, spec.environment_id)
+        return CreateSession(
+            session_id=session_id,
+            workspace_id=workspace_id,
+            primary_thread_id=ThreadId(derive("sthr_", session_id, "primary")),
+            agent=agent,
+            environment_id=environment.id,
+            environment_config=environment.config,
+            title=spec.title,
+            metadata=metadata,
+            initial_events=spec.initial_events,
+        )
+
+    async def _agent(self, workspace_id: WorkspaceId, choice: AgentChoice) -> AgentSnapshot:
+        if not is_well_formed("agent_", choice.id):
+            raise InvalidRequest("Invalid agent ID.")
+        try:
+            agent = await get_agent(self._aggregates, workspace_id, AgentId(choice.id), choice.version)
+        except NoSuchVersion as error:
+            raise NotFound(f"agent.version: {choice.version} not found") from error
+        if agent.archived_at is not None:
+            raise InvalidRequest(f"agent {choice.id} is archived and cannot be used to create a session")
+        return resolve_agent(agent, choice.overrides)
+
+    async def _environment(self, workspace_id: WorkspaceId, environment_id: str) -> Environment:
+        if not is_well_formed("env_", environment_id):
+            raise InvalidRequest("Invalid environment ID.")
+        environment = await ENVIRONMENTS.get(self._aggregates, workspace_id, EnvironmentId(environment_id))
+        if environment.archived_at is not None:
+            raise InvalidRequest(f"Environment {environment_id} is archived.", code="environment_archived")
+        return environment
