@@ -1,4 +1,4 @@
-"""Writes tests/conformance/contract.json: the routes of the API and the shapes of their answers, from the installed SDK.
+"""Writes tests/conformance/contract.json from the installed SDK: the routes of the API and the shapes of their answers.
 
 The file is the suite's measure of every answer. ``--check`` only compares. What Python types cannot say (which of the
 nullable fields are always there, which are never null) is kept in tests/conformance/presence.json.
@@ -7,7 +7,7 @@ nullable fields are always there, which are never null) is kept in tests/conform
 import json
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Union, get_args
 
 import anthropic
 from anthropic.types.beta import BetaWebhookEvent
@@ -30,6 +30,7 @@ _PAGES: Final[dict[str, dict[str, Schema]]] = {
     "AsyncBidirectionalPageCursor": {"next_page": _CURSOR, "prev_page": _CURSOR},
     "AsyncPage": {"has_more": {"type": "boolean"}, "first_id": _CURSOR, "last_id": _CURSOR},
 }
+_FILE: Final = {"type": "string", "format": "binary"}
 _EVENT_ROUTE: Final = "beta.sessions.events.stream"
 
 
@@ -81,15 +82,25 @@ def _row(route: SdkRoute, answer: Schema) -> dict[str, Any]:
         "beta": route.beta,
         "query": query,
         "body": route.body,
+        "parts": _part_schemas(route),
         "answer": route.answer,
         "schema": answer,
     }
 
 
+def _part_schemas(route: SdkRoute) -> Schema:
+    """Parts of a multipart body; lists of files have brackets in their names."""
+    schemas: Schema = {}
+    for name, kind in route.parts.items():
+        if name == "files":
+            schemas["files[]"] = {"type": "array", "items": _FILE}
+        else:
+            schemas[name] = _FILE if name == "file" else TypeAdapter(_argument(kind)).json_schema()
+    return schemas
+
+
 def _argument(kind: Any) -> Any:
     """The type of an argument without the SDK's mark for one that is left out."""
-    from typing import Union, get_args
-
     return Union[tuple(each for each in get_args(kind) if each is not anthropic.Omit)]  # noqa: UP007
 
 

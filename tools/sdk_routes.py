@@ -1,6 +1,6 @@
 """The routes of the API as the installed SDK calls them: read from the SDK's own methods, never from a list of ours.
 
-A route is what one SDK method asks for. Several methods may ask for the same path (the plain and the beta resources do).
+A route is what one SDK method asks for. Several methods may ask for the same path: the plain and the beta resources do.
 """
 
 import ast
@@ -66,6 +66,8 @@ class SdkRoute:
     page: str | None
     """The SDK's class of pages, for lists."""
     body: Literal["json", "multipart"] | None
+    parts: dict[str, Any]
+    """The parts of a multipart body, with the Python types of the SDK's arguments."""
     nullable: bool
     """The SDK expects ``null`` too."""
 
@@ -96,8 +98,7 @@ def _route(function: types.FunctionType, sdk_method: str) -> SdkRoute | None:
     if call is None:
         return None
     verb, request = call
-    options = _keyword(request, "options")
-    assert isinstance(options, ast.Call), sdk_method
+    options = _expect(ast.Call, _keyword(request, "options"))
     path = ast.literal_eval(_keyword(options, "span_route") or request.args[0])
     page = _keyword(request, "page")
     streams = _keyword(request, "stream_cls") is not None
@@ -110,11 +111,12 @@ def _route(function: types.FunctionType, sdk_method: str) -> SdkRoute | None:
         method=_VERBS[verb],
         path=path,
         beta=_beta(function),
-        query=_query(options, function),
+        query=_arguments(_keyword(options, "query"), function),
         answer=answer,
         type=read,
         page=_evaluated(page, function).__name__.partition("[")[0] if page is not None else None,
         body=_body(request),
+        parts=_parts(function) if _body(request) == "multipart" else {},
         nullable=_is_nullable(function),
     )
 
@@ -134,6 +136,12 @@ def _keyword(call: ast.Call, name: str) -> ast.expr | None:
     return next((keyword.value for keyword in call.keywords if keyword.arg == name), None)
 
 
+def _expect[Node: ast.expr](kind: type[Node], node: ast.expr | None) -> Node:
+    if not isinstance(node, kind):
+        raise TypeError(f"the SDK is written otherwise than this tool knows: {node} is no {kind.__name__}")
+    return node
+
+
 def _evaluated(node: ast.expr | None, function: types.FunctionType) -> Any:
     if node is None:
         return None
@@ -150,18 +158,23 @@ def _beta(function: types.FunctionType) -> str | None:
     return None
 
 
-def _query(options: ast.Call, function: types.FunctionType) -> dict[str, Any]:
-    query = _keyword(options, "query")
-    if query is None:
+def _arguments(literal: ast.expr | None, function: types.FunctionType) -> dict[str, Any]:
+    """Of ``{"name": argument}`` the types of the arguments by their names on the wire."""
+    if literal is None:
         return {}
-    assert isinstance(query, ast.Dict), function
+    pairs = _expect(ast.Dict, literal)
     hints = typing.get_type_hints(function, include_extras=True)
-    found: dict[str, Any] = {}
-    for key, value in zip(query.keys, query.values, strict=True):
-        assert isinstance(key, ast.Constant), function
-        assert isinstance(value, ast.Name), function
-        found[str(key.value)] = hints[value.id]
-    return found
+    return {
+        str(_expect(ast.Constant, key).value): hints[_expect(ast.Name, value).id]
+        for key, value in zip(pairs.keys, pairs.values, strict=True)
+    }
+
+
+def _parts(function: types.FunctionType) -> dict[str, Any]:
+    for node in ast.walk(_tree(function)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "deepcopy_with_paths":
+            return _arguments(node.args[0], function)
+    raise TypeError(f"the SDK is written otherwise than this tool knows: no parts in {function.__qualname__}")
 
 
 def _body(request: ast.Call) -> Literal["json", "multipart"] | None:

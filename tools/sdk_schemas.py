@@ -1,8 +1,8 @@
 """Strict JSON Schemas (draft 2020-12) of what the installed SDK reads.
 
 The SDK's models take almost anything: what may be null may be missing too, and unknown fields are kept. A server that
-wants to be read by every SDK must do better, so these schemas know which fields are always there (``presence``), which are
-never null, that a union is decided by its discriminator, and that no field is unknown.
+wants to be read by every SDK must do better. These schemas know which fields are always there and which are never null
+(``presence``), that a union is decided by its discriminator, and that no field is unknown.
 """
 
 from collections.abc import Iterator, Mapping

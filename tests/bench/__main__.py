@@ -22,7 +22,7 @@ from typing import Final
 
 import uvloop
 
-from tests.bench import cost, failover, floor_parts, log_rates, memory, readers, scale, stage, tools, turns
+from tests.bench import cost, failover, floor_parts, log_rates, memory, projections, readers, scale, stage, tools, turns
 from tests.bench.figures import Figure, table, write_json
 from tests.bench.sizes import FULL, QUICK, Sizes
 
@@ -46,6 +46,8 @@ MEASURES: Final[dict[str, Measure]] = {
     "create": turns.session_creation,
     "cold": tools.cold_and_warm,
     "log": log_rates.rates,
+    "rebuild": projections.rebuilt,
+    "lists": projections.listed,
     "fan-out": readers.fan_out,
     "long": scale.long_session,
     "many": scale.many_sessions,

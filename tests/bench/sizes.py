@@ -24,6 +24,8 @@ class Sizes:
     other_turns: int
     appended_records: int
     failovers: int
+    rebuilt_records: int
+    listed_sessions: int
 
 
 FULL: Final = Sizes(
@@ -42,6 +44,8 @@ FULL: Final = Sizes(
     other_turns=300,
     appended_records=6_000,
     failovers=3,
+    rebuilt_records=40_000,
+    listed_sessions=100_000,
 )
 
 QUICK: Final = Sizes(
@@ -60,4 +64,6 @@ QUICK: Final = Sizes(
     other_turns=10,
     appended_records=200,
     failovers=1,
+    rebuilt_records=200,
+    listed_sessions=2_000,
 )

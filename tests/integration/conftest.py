@@ -65,6 +65,7 @@ def model_environ(url: str, folder: Path) -> dict[str, str]:
         "EFFERENT_MODELS_FILE": str(models),
         "ANTHROPIC_BASE_URL": url,
         "ANTHROPIC_API_KEY": PROVIDER_KEY,
+        "EFFERENT_WEBHOOK_ALLOW": "127.0.0.1",
         "HOME": os.environ.get("HOME", str(Path.home())),
     }
 

@@ -14,6 +14,7 @@ from tests.support.playing import MODEL, Played, message, of_type, scripted, typ
 def second_gateway(server: EfferentServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder, port = tmp_path_factory.mktemp("gateway"), free_port()
     environ = {"EFFERENT_PORT": str(port), "EFFERENT_DATA_DIR": str(folder)}
+    environ["EFFERENT_SECRET_KEY_FILE"] = str(server.data_dir / "secret.key")
     with server.beside("gateway", folder / "gateway.log", **environ):
         yield f"http://127.0.0.1:{port}"
 

@@ -33,8 +33,9 @@ from efferent.common.domain.state import SessionState
 from efferent.common.domain.usage import ModelUsage
 from efferent.common.ports import LogConflict
 from efferent.common.runtime.clock import SystemClock
+from efferent.common.testing.in_memory_blobs import InMemoryBlobs
 from efferent.common.testing.in_memory_inbound import InMemoryDurable, InMemoryInboundConsumer
-from efferent.common.testing.in_memory_log import InMemoryBlobs, InMemorySessionLog
+from efferent.common.testing.in_memory_log import InMemorySessionLog
 from efferent.common.testing.in_memory_stream import InMemoryStream
 from efferent.common.testing.seeds import CountedSeeds
 from efferent.common.testing.specification import agent

@@ -14,7 +14,8 @@ from efferent.common.domain.context import Thought
 from efferent.common.domain.ids import RecordId, SessionId
 from efferent.common.domain.record import StoredRecord
 from efferent.common.domain.state import Idle, SessionState
-from efferent.common.testing.in_memory_log import InMemoryBlobs, InMemorySessionLog
+from efferent.common.testing.in_memory_blobs import InMemoryBlobs
+from efferent.common.testing.in_memory_log import InMemorySessionLog
 from efferent.common.testing.in_memory_stream import InMemoryStream
 from efferent.common.testing.specification import Story, call, custom_tool, message, say, toolset
 from tests.support.brain_stage import SESSION, Stage

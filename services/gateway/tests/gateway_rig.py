@@ -1,5 +1,6 @@
 """A whole gateway over HTTP on a random port, and requests to it: with the official client and without."""
 
+import base64
 import io
 import socket
 import time
@@ -12,19 +13,24 @@ from typing import Any, Final
 import aiohttp
 import orjson
 from anthropic import AsyncAnthropic
+from pydantic import SecretStr
 
 from efferent.common import api_keys
 from efferent.common.domain.ids import ApiKeyId, WorkspaceId, from_seed
 from efferent.common.jetstream.connection import Connection, connect
 from efferent.common.jetstream.control_log import JetStreamControlLog
+from efferent.common.ports import Clock
 from efferent.common.runtime.clock import RandomSeeds, SystemClock
 from efferent.common.runtime.settings import HostSettings, NatsSettings
+from efferent.common.secrets.root_key import SecretSettings
 from efferent.gateway.app import Gateway, build
 from efferent.gateway.settings import GatewaySettings
 
 SEEDS: Final = RandomSeeds()
 CLOCK: Final = SystemClock()
 WAIT_S: Final = 10.0
+ROOT_KEY: Final = base64.b64encode(bytes(32)).decode()
+"""Gateways of many data folders share one log."""
 BETA: Final = "managed-agents-2026-04-01"
 VERSION: Final = "2026-10-21"
 
@@ -103,15 +109,18 @@ def settings(address: ServerAddress, data_dir: Path, **more: Any) -> GatewaySett
     return GatewaySettings(
         nats=NatsSettings(url=address.url, token=address.token),
         machine=HostSettings(data_dir=data_dir),
+        secrets=SecretSettings(key=SecretStr(ROOT_KEY)),
         port=0,
         **more,
     )
 
 
 @asynccontextmanager
-async def serve(address: ServerAddress, data_dir: Path, **more: Any) -> AsyncIterator[Served]:
+async def serve(
+    address: ServerAddress, data_dir: Path, *, clock: Clock | None = None, **more: Any
+) -> AsyncIterator[Served]:
     """A gateway from start to stop, with a key of a fresh workspace."""
-    gateway = build(settings(address, data_dir, **more), environ={})
+    gateway = build(settings(address, data_dir, **more), clock=clock, environ={})
     connection = await connect([address.url], name="test", token=address.token, within_s=WAIT_S)
     try:
         await gateway.start()

@@ -1,6 +1,7 @@
 """A whole gateway on a random port over a real nats-server, with the official client and a raw one."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 import aiohttp
 import orjson
 from anthropic import AsyncAnthropic
+from pydantic import SecretStr
 
 from efferent.common import api_keys
 from efferent.common.blobs.local_folder import LocalFolderBlobs
@@ -19,11 +21,13 @@ from efferent.common.jetstream.control_log import JetStreamControlLog
 from efferent.common.jetstream.session_log import JetStreamSessionLog
 from efferent.common.runtime import nats_server
 from efferent.common.runtime.settings import HostSettings, NatsSettings
+from efferent.common.secrets.root_key import SecretSettings
 from efferent.gateway.app import Gateway, build
 from efferent.gateway.session_services import SessionServices
 from efferent.gateway.settings import GatewaySettings
 from services.gateway.tests.session_rig import CLOCK, SEEDS, WAIT_S, Brain
 
+ROOT_KEY = base64.b64encode(bytes(32)).decode()
 BETA = "managed-agents-2026-04-01"
 OTHER_WORKSPACE = WorkspaceId("wrkspc_other")
 
@@ -184,6 +188,7 @@ async def served(
     settings = GatewaySettings(
         nats=NatsSettings(url=server.url, token=server.token),
         machine=HostSettings(data_dir=folder / name),
+        secrets=SecretSettings(key=SecretStr(ROOT_KEY)),
         port=0,
         behind_wait_s=behind_wait_s,
     )

@@ -10,14 +10,14 @@ import pytest
 from efferent.common.domain.commands import DeleteSession
 from efferent.common.domain.events import AgentToolUse
 from efferent.common.domain.events.agent import Permission
-from efferent.common.domain.ids import EventId, SessionId
+from efferent.common.domain.ids import SessionId
 from efferent.common.jetstream import subjects
 from efferent.common.state_blob import dump_state, load_state
 from efferent.gateway import index_writer, session_projection
 from efferent.gateway.errors import Overloaded
 from efferent.gateway.event_index import EventIndex
-from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
-from efferent.gateway.public_events import Position, PublicEvent
+from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, ListedEvent, SessionQuery
+from efferent.gateway.public_events import Position
 from efferent.gateway.session_services import INDEX_FILE, SessionServices
 from efferent.gateway.session_states import SessionStates
 from services.gateway.tests.session_rig import WAIT_S, WORKSPACE, Make, Rig, build, message, rig
@@ -211,8 +211,8 @@ async def test_the_feed_waits_while_too_many_records_wait_to_be_written(
 def test_writing_the_same_again_changes_nothing(tmp_path: Path) -> None:
     index = EventIndex.open(tmp_path / "x.sqlite", "stream")
     session_id = SessionId("sesn_1")
-    event = PublicEvent(Position(5, 0), None, "user.message", EventId("sevt_1"), "2026", b"{}")
-    changes = Changes(applied=5, events=[(session_id, event)])
+    event = ListedEvent(0, "user.message", None, "2026")
+    changes = Changes(applied=5, events=[(5, session_id, [event])])
     for _ in range(2):
         index.write(changes)
     assert index.positions(EventQuery(session_id, None, "asc", 10, until=9)) == [Position(5, 0)]

@@ -4,6 +4,7 @@
     format          number of the folder's format
     api_key         the key that the first start made (0600), unless EFFERENT_API_KEY gives one
     run/nats.json   port and token of the embedded nats-server (0600)
+    restoring       there while a backup is being restored: what else is there is not whole
 
 The services keep their own folders beside these and know nothing about them.
 """
@@ -12,6 +13,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import socket
 import time
 from dataclasses import dataclass
@@ -21,6 +23,9 @@ from typing import Final
 from efferent.cli.errors import CommandError
 
 FORMAT: Final = 1
+_RESTORING: Final = "restoring"
+_NOTHING: Final = frozenset({"lock", "format", _RESTORING})
+"""What an empty data folder may hold."""
 _LOCK_WAIT_S: Final = 1.0
 _LOCK_POLL_S: Final = 0.05
 _PRIVATE_FILE: Final = 0o600
@@ -47,10 +52,42 @@ class DataFolder:
         self.path = path
         self.lock_fd = lock_fd
         """Open on the lock: a child that inherits it holds the folder too."""
+        self.was_unfinished = (path / _RESTORING).exists()
+        """An earlier restore into the folder did not come to its end."""
 
     @classmethod
     def open(cls, path: Path) -> "DataFolder":
         """Make the folder when it is not there, take it for this process and check its format. Raises CommandError."""
+        folder = cls._taken(path)
+        if folder.was_unfinished:
+            folder.close()
+            raise CommandError(f"a restore into the data folder {path} did not come to its end: run it again")
+        folder._check_format()
+        return folder
+
+    @classmethod
+    def open_to_fill(cls, path: Path) -> "DataFolder":
+        """Take an empty folder, or what an unfinished restore left, which is emptied. Raises CommandError, OSError.
+
+        The folder is refused by ``open`` until ``filled`` is called.
+        """
+        folder = cls._taken(path)
+        others = [each for each in path.iterdir() if each.name not in _NOTHING]
+        if others and not folder.was_unfinished:
+            folder.close()
+            raise CommandError(f"the data folder {path} is not empty: choose another one with EFFERENT_DATA_DIR")
+        _write_private(path / _RESTORING, "")
+        for each in others:
+            shutil.rmtree(each) if each.is_dir() and not each.is_symlink() else each.unlink()
+        folder._check_format()
+        return folder
+
+    def filled(self) -> None:
+        """The folder is whole: others may open it."""
+        (self.path / _RESTORING).unlink(missing_ok=True)
+
+    @classmethod
+    def _taken(cls, path: Path) -> "DataFolder":
         try:
             path.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
             path.chmod(_PRIVATE_FOLDER)
@@ -58,9 +95,7 @@ class DataFolder:
         except OSError as error:
             raise CommandError(f"the data folder {path} cannot be used: {error.strerror}") from error
         _take(lock_fd, path)
-        folder = cls(path, lock_fd)
-        folder._check_format()
-        return folder
+        return cls(path, lock_fd)
 
     def close(self) -> None:
         """Let others have the folder."""
@@ -101,6 +136,19 @@ class DataFolder:
                 f"the data folder {self.path} has format {text}, which a newer release wrote; "
                 f"this release knows formats up to {FORMAT}: use the newer release"
             )
+
+
+def read_api_key(path: Path) -> str | None:
+    """The key kept in this data folder; None when there is none."""
+    try:
+        return (path / "api_key").read_text().strip() or None
+    except OSError:
+        return None
+
+
+def forget_api_key(path: Path) -> None:
+    """Keep the key no longer; the next start makes another."""
+    (path / "api_key").unlink(missing_ok=True)
 
 
 def read_nats_access(path: Path) -> NatsAccess | None:

@@ -3,7 +3,7 @@
 import logging
 from typing import Final
 
-from efferent.cli.keys import control_log
+from efferent.cli.log_access import control_log
 from efferent.common import api_keys
 from efferent.common.runtime.clock import SystemClock
 from efferent.common.runtime.service import Service

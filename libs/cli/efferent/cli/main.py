@@ -49,16 +49,59 @@ def _parser() -> argparse.ArgumentParser:
     demo = add("demo", "demo", "play one session on the running server and print its events as they come")
     demo.add_argument("--message", help="what to send; lines that begin with '$ ' are run in the sandbox")
     demo.add_argument("--model", default="offline/demo", help="model id (default: %(default)s, which needs no key)")
-    keys = add("keys", "keys", "make API keys")
-    actions = keys.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
-    create = actions.add_parser("create", help="make another key and print it; it cannot be read again")
-    create.add_argument("--name", default="key made on the command line", help="what the key is for")
+    _add_key_actions(add("keys", "keys", "make, list and revoke API keys and environment keys"))
+    _add_workspace_actions(add("workspaces", "workspaces", "make, list and archive workspaces"))
+    _add_secret_actions(
+        add("secrets", "secrets", "make and rotate the root keys that stored credentials are sealed with")
+    )
+    backup = add("backup", "backup.write", "write log, blobs and keys of the running server into one encrypted file")
+    backup.add_argument("file", metavar="FILE", help="the backup; EFFERENT_BACKUP_PASSPHRASE[_FILE] encrypts it")
+    restore = add("restore", "backup.restore", "make an empty data folder from a backup")
+    restore.add_argument("file", metavar="FILE", help="the backup; EFFERENT_BACKUP_PASSPHRASE[_FILE] opens it")
+    restore.add_argument("--replicas", type=int, default=1, help="copies of each stream (default: %(default)s)")
     add("check-config", "check_config", "check the settings and the models file, then exit")
     for service, text in _SERVICES.items():
         add(service, "run_service", text)
     add("nats", "run_nats", "run the embedded nats-server of a data folder (used by 'efferent up')")
     add("version", "version", "print the version")
     return parser
+
+
+def _actions(command: argparse.ArgumentParser) -> Callable[[str, str], argparse.ArgumentParser]:
+    actions = command.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+    return lambda name, text: actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+
+
+def _add_key_actions(command: argparse.ArgumentParser) -> None:
+    action = _actions(command)
+    create = action("create", "make another key and print it; it cannot be read again")
+    create.add_argument(
+        "--name", dest="key_name", metavar="NAME", default="key made on the command line", help="what the key is for"
+    )
+    create.add_argument("--workspace", metavar="ID", help="workspace of the key (default: the default workspace)")
+    create.add_argument("--environment", metavar="ID", help="make an environment key: for workers of this environment")
+    create.add_argument("--expires-in-days", type=int, metavar="DAYS", help="when it ends by itself (default: never)")
+    show = action("list", "list the keys that are valid; the keys themselves are not kept")
+    show.add_argument("--workspace", metavar="ID", help="only keys of this workspace")
+    show.add_argument("--environment", metavar="ID", help="only keys of this environment")
+    show.add_argument("--all", action="store_true", help="revoked and expired ones too")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    action("revoke", "end a key at once and for good").add_argument("key_id", help="id of the key, as 'list' shows it")
+
+
+def _add_workspace_actions(command: argparse.ArgumentParser) -> None:
+    action = _actions(command)
+    action("create", "make a workspace and print its id").add_argument("workspace_name", metavar="NAME")
+    action("list", "list all workspaces").add_argument("--json", action="store_true", help="print JSON")
+    archive = action("archive", "refuse all keys of a workspace from now on; this is final, and deletes nothing")
+    archive.add_argument("workspace_id", metavar="ID")
+
+
+def _add_secret_actions(command: argparse.ArgumentParser) -> None:
+    action = _actions(command)
+    action("generate", "print a fresh root key, and keep it nowhere")
+    action("new-key", "put a fresh root key before those in the data folder; the server has to be started again")
+    action("rotate", "seal everything with the first root key, so that the others can be thrown away")
 
 
 _SERVICES: Final = {

@@ -121,14 +121,18 @@ async def create_key(
     workspace_id: WorkspaceId = DEFAULT_WORKSPACE_ID,
     environment_id: EnvironmentId | None = None,
     expires_at: Timestamp | None = None,
+    after: int | None = None,
 ) -> tuple[str, ApiKey]:
     """Make a key and record its hash. Returns the key, which cannot be read again, and what is recorded.
 
-    Whether the workspace and the environment exist is for the caller to know. Raises LogUnavailable.
+    Whether the workspace and the environment exist is for the caller to know. ``after``: the sequence of all keys that
+    the caller decided on; when another key was written since, nothing is written. Raises LogConflict then,
+    LogUnavailable.
     """
     key = generate_key(environment_id)
     made = _new(key, name, clock, workspace_id, environment_id, expires_at)
-    await _append(control_log, "api_key.created", made, at=made.created_at, expected=0)
+    fence = None if after is None else SUBJECT_PATTERN
+    await _append(control_log, "api_key.created", made, at=made.created_at, expected=after or 0, fence=fence)
     return key, made
 
 
@@ -184,22 +188,30 @@ async def list_keys(
 ) -> list[ApiKey]:
     """All keys, or those of a workspace or environment, oldest first; expired and revoked ones included.
 
+    Raises LogUnavailable, LogUnreadable.
+    """
+    keys, _ = await read_keys(control_log)
+    return [
+        key
+        for key in keys
+        if (workspace_id is None or key.workspace_id == workspace_id)
+        and (environment_id is None or key.environment_id == environment_id)
+    ]
+
+
+async def read_keys(control_log: ControlLog) -> tuple[list[ApiKey], int]:
+    """All keys in their newest state, oldest first, and the sequence that this is the state of.
+
     Reads the history of all keys: for people and rare requests, not for the way of every request.
     Raises LogUnavailable, LogUnreadable.
     """
     latest: dict[ApiKeyId, ApiKey] = {}
+    sequence = 0
     async for raw in control_log.read(SUBJECT_PATTERN):
         key = decode(raw).data
         latest[key.id] = key
-    return sorted(
-        (
-            key
-            for key in latest.values()
-            if (workspace_id is None or key.workspace_id == workspace_id)
-            and (environment_id is None or key.environment_id == environment_id)
-        ),
-        key=lambda key: (key.created_at, key.id),
-    )
+        sequence = raw.sequence
+    return sorted(latest.values(), key=lambda key: (key.created_at, key.id)), sequence
 
 
 def _new(
@@ -237,6 +249,7 @@ async def _append(
     *,
     at: Timestamp,
     expected: int,
+    fence: str | None = None,
 ) -> None:
     record = ApiKeyRecord(type=event, at=at, workspace_id=key.workspace_id, data=key)
-    await control_log.append(subject(key.id), record.model_dump_json().encode(), expected=expected)
+    await control_log.append(subject(key.id), record.model_dump_json().encode(), expected=expected, fence=fence)

@@ -64,6 +64,10 @@ class ModelConfigs:
             thinking=provider.thinking or traits.thinking,
         )
 
+    def has_list_price(self, model_id: str) -> bool:
+        """Whether what the model costs can be told; a budget needs it."""
+        return self.list_cost_micro_usd(model_id, ModelUsage()) is not None
+
     def list_cost_micro_usd(self, model_id: str, usage: ModelUsage) -> int | None:
         """List price of one request; None when the model has no list price or no provider."""
         try:

@@ -1,8 +1,8 @@
 """Ports used by more than one service: the session log, the control log, blobs, time and ids."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from efferent.common.domain.ids import Seed, SessionId
 from efferent.common.domain.record import Record, Side, StoredRecord
@@ -71,8 +71,7 @@ class SessionLog(Protocol):
         """Remove every record of the session; repeating it is harmless."""
 
 
-@dataclass(frozen=True, slots=True)
-class RawRecord:
+class RawRecord(NamedTuple):
     """A committed message as it stands in a stream."""
 
     sequence: int
@@ -142,14 +141,100 @@ class InboundConsumer(Protocol):
         """Inbound records as they come, until the consumer is closed."""
 
 
+class BlobsUnavailable(OSError):
+    """The blob store could not be reached, refused or is full. Whether a blob was stored is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobDigest:
+    """What a blob turned out to be while it was stored."""
+
+    size_bytes: int
+    sha256: str
+    """Hexadecimal, lower-case."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobEntry:
+    """A blob as a listing shows it."""
+
+    key: str
+    size_bytes: int
+    stored_us: int
+    """When it was stored or copied, in microseconds since 1970 by the store's own clock."""
+
+
 class BlobStore(Protocol):
-    """Bytes too large for a record. A key starts with the id of the session (or other owner) that it belongs to."""
+    """Bytes too large for a record. A key starts with the id of the session (or other owner) that it belongs to.
+
+    A blob is whole and durable, or it is not there. Every method raises BlobsUnavailable when the store does not answer
+    or is full, and ValueError for a key that is no key.
+    """
 
     async def put(self, key: str, data: bytes) -> None:
         """Store durably under the key; storing the same key again is harmless."""
 
+    async def put_stream(self, key: str, chunks: AsyncIterable[bytes]) -> BlobDigest:
+        """Store what the chunks add up to, holding only a few of them at a time.
+
+        When ``chunks`` raises, nothing is stored and the exception is passed on.
+        """
+
     async def get(self, key: str) -> bytes:
         """The bytes. Raises KeyError when there are none."""
 
+    def get_stream(self, key: str) -> AsyncGenerator[bytes]:
+        """The bytes in chunks of bounded size. Raises KeyError before the first one when there are none."""
+
+    async def copy(self, source: str, target: str) -> None:
+        """Store the bytes of one key under another too; where the store can, both share them. Raises KeyError."""
+
     async def delete(self, prefix: str) -> None:
         """Delete every blob whose key starts with the prefix."""
+
+    def entries(self, prefix: str = "") -> AsyncGenerator[BlobEntry]:
+        """Every blob whose key starts with the prefix (empty, or a key, or folders that end with ``/``), in any order.
+
+        One that is stored or deleted meanwhile may be there or not.
+        """
+
+    async def check(self) -> None:
+        """Return when blobs can be stored now. Raises BlobsUnavailable, saying what is wrong."""
+
+    async def sweep_drafts(self) -> int:
+        """Remove what writers that died left half stored, where the store does not do it itself; how many."""
+
+
+class DataKeys(Protocol):
+    """Wrapped keys of secrets, each under its owner. Deleting one destroys what it encrypted."""
+
+    async def put(self, owner: str, key_id: str, wrapped: bytes) -> None:
+        """Keep a key unless there is one under this id already. Raises LogUnavailable."""
+
+    async def replace(self, owner: str, key_id: str, wrapped: bytes) -> None:
+        """Keep another form of a key that is still there; one that was deleted stays so. Raises LogUnavailable."""
+
+    async def get(self, owner: str, key_id: str) -> bytes | None:
+        """The key; None when there is none. Raises LogUnavailable."""
+
+    async def ids(self, owner: str) -> Sequence[str]:
+        """The ids of an owner's keys. Raises LogUnavailable."""
+
+    async def owners(self) -> Sequence[str]:
+        """Everybody who has keys. Raises LogUnavailable."""
+
+    async def delete(self, owner: str, key_id: str) -> None:
+        """Destroy a key; repeating it is harmless. Raises LogUnavailable."""
+
+
+class Leases(Protocol):
+    """Who works on something now: one holder at a time, until it gives up or its time is over."""
+
+    async def take(self, name: str, holder: str, *, ttl_s: int) -> int | None:
+        """Take the lease for this many seconds; the ticket gives it up. None when somebody has it.
+
+        ``holder`` is unique for each try. Raises LogUnavailable.
+        """
+
+    async def give_up(self, ticket: int) -> None:
+        """End a lease that ``take`` gave. Never raises."""

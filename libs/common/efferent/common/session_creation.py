@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from efferent.common.control.agents import NoSuchVersion, get_agent
 from efferent.common.control.aggregates import Aggregates
 from efferent.common.control.environments import ENVIRONMENTS
+from efferent.common.domain.attachments import VAULTS_MAX, ResourceSpec
+from efferent.common.domain.budget import not_budgetable
 from efferent.common.domain.commands import CreateSession, EventDraft
 from efferent.common.domain.control.agent import AgentOverrides, resolve_agent
 from efferent.common.domain.control.metadata import merged
+from efferent.common.domain.control.vault import VAULT
 from efferent.common.domain.ids import (
     AgentId,
     EnvironmentId,
@@ -24,6 +27,9 @@ from efferent.common.domain.ids import (
 from efferent.common.domain.refusals import InvalidRequest, NotFound
 from efferent.common.domain.resources.agent import AgentSnapshot
 from efferent.common.domain.resources.environment import Environment
+from efferent.common.domain.usage import BudgetLimit
+from efferent.common.model_config import ModelConfigs
+from efferent.common.session_resources import ResourceAttacher, SessionPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +49,30 @@ class SessionSpec:
     environment_id: str
     title: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    vault_ids: tuple[str, ...] = ()
+    resources: tuple[ResourceSpec, ...] = ()
+    budget: BudgetLimit | None = None
+    deployment_id: str | None = None
     initial_events: tuple[EventDraft, ...] = ()
 
 
 class SessionPlanner:
     """Turns what is asked for into the command that makes the session."""
 
-    def __init__(self, aggregates: Aggregates) -> None:
+    def __init__(self, aggregates: Aggregates, models: ModelConfigs, attacher: ResourceAttacher) -> None:
         self._aggregates = aggregates
+        self._models = models
+        self._attacher = attacher
 
     async def plan(self, session_id: SessionId, workspace_id: WorkspaceId, spec: SessionSpec) -> CreateSession:
         """The command, with everything that it pins. Raises InvalidRequest, NotFound, LogUnavailable."""
         metadata = merged({}, spec.metadata)
         agent = await self._agent(workspace_id, spec.agent)
+        self._check_budget(agent, spec.budget)
         environment = await self._environment(workspace_id, spec.environment_id)
+        await self._check_vaults(workspace_id, spec.vault_ids)
+        place = SessionPlace(session_id, workspace_id, agent, environment)
+        attachments = await self._attacher.prepare(place, spec.resources)
         return CreateSession(
             session_id=session_id,
             workspace_id=workspace_id,
@@ -66,6 +82,11 @@ class SessionPlanner:
             environment_config=environment.config,
             title=spec.title,
             metadata=metadata,
+            vault_ids=spec.vault_ids,
+            deployment_id=spec.deployment_id,
+            budget=spec.budget,
+            resources=attachments.resources,
+            sealed_tokens=attachments.sealed_tokens,
             initial_events=spec.initial_events,
         )
 
@@ -87,3 +108,21 @@ class SessionPlanner:
         if environment.archived_at is not None:
             raise InvalidRequest(f"Environment {environment_id} is archived.", code="environment_archived")
         return environment
+
+    def _check_budget(self, agent: AgentSnapshot, budget: BudgetLimit | None) -> None:
+        if budget is not None and not self._models.has_list_price(agent.model.id):
+            raise not_budgetable(agent.model.id)
+
+    async def _check_vaults(self, workspace_id: WorkspaceId, vault_ids: tuple[str, ...]) -> None:
+        if len(vault_ids) > VAULTS_MAX:
+            raise InvalidRequest(f"vault_ids: at most {VAULTS_MAX} vaults are allowed")
+        for index, vault_id in enumerate(vault_ids):
+            if not is_well_formed("vlt_", vault_id):
+                raise InvalidRequest(f"vault_ids[{index}]: Invalid vault ID.")
+            if vault_id in vault_ids[:index]:
+                raise InvalidRequest(f"vault_ids[{index}]: duplicate entry for vault {vault_id}")
+            vault = (await self._aggregates.load(VAULT, workspace_id, vault_id)).data
+            if vault is None:
+                raise NotFound(f"vault_ids[{index}]: Vault {vault_id} not found.")
+            if vault.archived_at is not None:
+                raise InvalidRequest(f"vault_ids[{index}]: vault {vault_id} is archived")

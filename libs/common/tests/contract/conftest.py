@@ -19,8 +19,9 @@ from efferent.common.ports import BlobStore, IdSource
 from efferent.common.runtime import nats_server
 from efferent.common.runtime.clock import RandomSeeds
 from efferent.common.runtime.nats_server import ClusterSpec, ServerSpec
+from efferent.common.testing.in_memory_blobs import InMemoryBlobs
 from efferent.common.testing.in_memory_inbound import InMemoryDurable, InMemoryInboundConsumer
-from efferent.common.testing.in_memory_log import InMemoryBlobs, InMemoryControlLog, InMemoryFeed, InMemorySessionLog
+from efferent.common.testing.in_memory_log import InMemoryControlLog, InMemoryFeed, InMemorySessionLog
 from efferent.common.testing.in_memory_stream import InMemoryStream
 from efferent.common.testing.log_world import LogWorld
 

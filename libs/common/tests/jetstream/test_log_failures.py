@@ -13,7 +13,7 @@ from efferent.common.jetstream.session_log import JetStreamSessionLog
 from efferent.common.ports import IdSource, LogConflict, LogUnavailable, LogUnreadable
 from efferent.common.runtime import nats_server
 from efferent.common.runtime.nats_server import RunningServer, ServerSpec
-from efferent.common.testing.in_memory_log import InMemoryBlobs
+from efferent.common.testing.in_memory_blobs import InMemoryBlobs
 from efferent.common.testing.records import message_record, new_session_id, text_of
 
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from efferent.automation.settings import AutomationSettings
+from efferent.common.control.aggregates import Aggregates
 from efferent.common.jetstream.connection import Connection
 from efferent.common.jetstream.durable import DurableSpec
+from efferent.common.model_config import ModelConfigs
 from efferent.common.ports import BlobStore, Clock, ControlLog, IdSource, RawRecord, SessionLog
 
 Handle = Callable[[RawRecord], Awaitable[None]]
@@ -44,6 +46,8 @@ class Desk:
     control: ControlLog
     sessions: SessionLog
     blobs: BlobStore
+    aggregates: Aggregates
+    models: ModelConfigs
     clock: Clock
     ids: IdSource
     settings: AutomationSettings

@@ -3,7 +3,8 @@
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from efferent.common.runtime.settings import HostSettings, NatsSettings
+from efferent.common.runtime.settings import BlobSettings, HostSettings, NatsSettings, OrganizationSettings
+from efferent.common.secrets.root_key import SecretSettings
 
 
 class AutomationSettings(BaseSettings):
@@ -13,5 +14,10 @@ class AutomationSettings(BaseSettings):
 
     nats: NatsSettings = Field(default_factory=NatsSettings)
     machine: HostSettings = Field(default_factory=HostSettings)
+    blobs: BlobSettings = Field(default_factory=BlobSettings)
+    organization: OrganizationSettings = Field(default_factory=OrganizationSettings)
+    secrets: SecretSettings = Field(default_factory=SecretSettings)
     replicas: int = Field(default=1, ge=1, le=5, validation_alias="EFFERENT_NATS_REPLICAS")
     """Copies of each stream."""
+    work_lease_ttl_s: int = Field(default=300, ge=2, le=3_600, validation_alias="EFFERENT_WORK_LEASE_TTL_S")
+    """How long the worker of a self-hosted environment may be silent before its item goes to another one."""

@@ -12,7 +12,7 @@ from efferent.brain.session_cache import SessionCache
 from efferent.brain.settings import BrainSettings
 from efferent.brain.snapshots import Snapshots
 from efferent.brain.worker import Desk
-from efferent.common.blobs.local_folder import LocalFolderBlobs
+from efferent.common.blobs.opening import open_blobs
 from efferent.common.domain.ids import BrainId, from_seed
 from efferent.common.domain.model_catalog import traits_of
 from efferent.common.domain.usage import ModelUsage
@@ -77,7 +77,7 @@ class Brain:
         connection = await connect(nats.servers(), name="brain", token=nats.token_text())
         self._connection = connection
         await streams.declare(connection, replicas=self._settings.replicas)
-        blobs = LocalFolderBlobs(self._settings.machine.data_dir / "blobs")
+        blobs = open_blobs(self._settings.blobs, self._settings.machine.data_dir)
         log = JetStreamSessionLog(connection, blobs)
         self._board = PresenceBoard(connection, self._clock)
         await self._board.start()

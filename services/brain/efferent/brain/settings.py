@@ -3,7 +3,7 @@
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from efferent.common.runtime.settings import HostSettings, NatsSettings
+from efferent.common.runtime.settings import BlobSettings, HostSettings, NatsSettings
 
 
 class BrainSettings(BaseSettings):
@@ -13,6 +13,7 @@ class BrainSettings(BaseSettings):
 
     nats: NatsSettings = Field(default_factory=NatsSettings)
     machine: HostSettings = Field(default_factory=HostSettings)
+    blobs: BlobSettings = Field(default_factory=BlobSettings)
     replicas: int = Field(default=1, ge=1, le=5, validation_alias="EFFERENT_NATS_REPLICAS")
     """Copies of each stream."""
     hands_address: str = "127.0.0.1:8402"

@@ -9,9 +9,11 @@ from typing import Final
 from aiohttp import web
 
 from efferent.common import model_config
-from efferent.common.blobs.local_folder import LocalFolderBlobs
+from efferent.common.blobs.opening import open_blobs
+from efferent.common.blobs.sweep import BlobSweep
 from efferent.common.control.aggregates import Aggregates
 from efferent.common.domain.ids import from_seed
+from efferent.common.files.store import FileStore
 from efferent.common.jetstream import connection as nats
 from efferent.common.jetstream import streams, subjects
 from efferent.common.jetstream.control_log import JetStreamControlLog
@@ -22,22 +24,44 @@ from efferent.common.model_config import ModelConfigs
 from efferent.common.ports import Clock, IdSource
 from efferent.common.runtime.clock import RandomSeeds, SystemClock
 from efferent.common.runtime.metrics import Metrics
+from efferent.common.session_resources import ResourceAttacher
+from efferent.common.skills.store import SkillStore
 from efferent.gateway import middleware, readiness_checks
 from efferent.gateway.adapters.hands import GatewayHands
-from efferent.gateway.auth import KeyRing
+from efferent.gateway.authorisation import Authorisation
 from efferent.gateway.context import CONTEXT, GatewayContext, Readiness
 from efferent.gateway.control.following import ControlFollower
 from efferent.gateway.control.projection import ControlProjection
+from efferent.gateway.file_services import FileServices
 from efferent.gateway.http_server import HttpServer
+from efferent.gateway.key_ring import KEYS, KeyRing
 from efferent.gateway.log_health import LogHealth, WatchedControlLog, WatchedSessionLog
-from efferent.gateway.routes import agents, environments, events, health, models, sessions, threads
+from efferent.gateway.routes import (
+    agents,
+    credentials,
+    environment_keys,
+    environments,
+    events,
+    files,
+    health,
+    models,
+    openapi,
+    resources,
+    sessions,
+    skills,
+    threads,
+    vaults,
+    webhooks,
+    work,
+)
 from efferent.gateway.session_deletion import Sandboxes
 from efferent.gateway.session_services import SESSIONS, SessionParts, SessionServices
 from efferent.gateway.settings import GatewaySettings
+from efferent.gateway.vault_services import VaultServices
+from efferent.gateway.work.services import WORK, WorkParts, WorkServices
 
 CONNECT_WITHIN_S: Final = 30.0
 CONTROL_FILE: Final = "control.sqlite"
-BLOB_FOLDER: Final = "blobs"
 
 _log = logging.getLogger(__name__)
 
@@ -46,12 +70,21 @@ def all_routes() -> Sequence[web.AbstractRouteDef]:
     """Every route of the gateway; a new resource adds its file here."""
     return [
         *health.routes(),
+        *openapi.routes(),
         *agents.routes(),
+        *files.routes(),
+        *skills.routes(),
         *environments.routes(),
+        *work.routes(),
+        *environment_keys.routes(),
+        *vaults.routes(),
+        *credentials.routes(),
+        *webhooks.routes(),
         *models.routes(),
         *sessions.routes(),
         *events.routes(),
         *threads.routes(),
+        *resources.routes(),
     ]
 
 
@@ -80,8 +113,11 @@ class Gateway:
         self._follower: ControlFollower | None = None
         self._presence: PresenceBoard | None = None
         self._sessions: SessionServices | None = None
+        self._work: WorkServices | None = None
         self._hands: GatewayHands | None = None
         self._http: HttpServer | None = None
+        self._vaults: VaultServices | None = None
+        self._files: FileServices | None = None
 
     @property
     def port(self) -> int:
@@ -91,7 +127,10 @@ class Gateway:
         return self._http.port
 
     async def start(self) -> None:
-        """Connect, listen, and return once lists are as far as the log. Raises LogUnavailable, OSError."""
+        """Connect, listen, and return once lists are as far as the log.
+
+        Raises LogUnavailable, OSError, WrongRootKey, BadRootKey, BadAllowList.
+        """
         settings = self._settings
         connection = self._connection = await nats.connect(
             settings.nats.servers(), name="gateway", token=settings.nats.token_text(), within_s=CONNECT_WITHIN_S
@@ -100,8 +139,9 @@ class Gateway:
         context = await self._make_context(connection)
         if settings.hands_address is not None:
             self._hands = GatewayHands(settings.hands_address, self._clock)
-        keys = KeyRing(context.control_log)
+        keys = KeyRing(context.control_log, self._clock)
         session_services = self._sessions = _session_services(context, self._hands)
+        work_services = self._work = _work_services(context, session_services)
         self._follower = ControlFollower(
             JetStreamFeed(connection, subjects.CONTROL),
             context.control,
@@ -109,9 +149,16 @@ class Gateway:
             context.metrics,
         )
         await self._add_checks(context, session_services)
+        await context.vaults.start()
+        context.readiness.add("work", work_services.check)
         await session_services.start()
+        await work_services.start()
         self._follower.start()
-        await self._listen(self._application(context, keys, session_services))
+        context.file_services.start()
+        authorisation = Authorisation(session_services.store, work_services, keys, self._clock)
+        app = self._application(context, keys, session_services, authorisation)
+        app[WORK] = work_services
+        await self._listen(app)
         await context.control.catch_up()
 
     async def drain(self) -> None:
@@ -127,8 +174,12 @@ class Gateway:
         """Close everything. Safe after a failed start."""
         if self._http is not None:
             await self._http.stop()
+        if self._files is not None:
+            await self._files.stop()
         if self._follower is not None:
             await self._follower.stop()
+        if self._work is not None:
+            await self._work.stop()
         if self._sessions is not None:
             await self._sessions.stop()
         if self._control is not None:
@@ -137,32 +188,54 @@ class Gateway:
             await self._hands.close()
         if self._presence is not None:
             await self._presence.stop()
+        if self._vaults is not None:
+            await self._vaults.stop()
         if self._connection is not None:
             await self._connection.close()
 
     async def _make_context(self, connection: nats.Connection) -> GatewayContext:
         settings = self._settings
-        blobs = LocalFolderBlobs(settings.machine.data_dir / BLOB_FOLDER)
+        blobs = open_blobs(settings.blobs, settings.machine.data_dir)
         control_log = WatchedControlLog(JetStreamControlLog(connection), self._log_health)
         metrics = Metrics()
         control = self._control = ControlProjection(
             settings.projection_dir / CONTROL_FILE, control_log, behind_wait_s=settings.behind_wait_s
         )
         await control.open(await streams.identity(connection, subjects.CONTROL))
+        aggregates = Aggregates(control_log, control, self._clock, metrics, write_deadline_s=settings.write_deadline_s)
+        self._vaults = VaultServices(
+            aggregates,
+            connection,
+            control_log,
+            settings.secrets.root_keys(settings.machine.data_dir),
+            settings.mcp.policy(),
+            self._clock,
+            self._ids,
+        )
+        session_log = JetStreamSessionLog(connection, blobs)
+        store = FileStore(aggregates, blobs, self._clock, self._ids, bytes_max=settings.files.bytes_max)
+        self._files = FileServices(
+            settings.files,
+            store,
+            SkillStore(aggregates, blobs, self._ids),
+            BlobSweep(blobs, control_log, session_log, store, self._clock),
+            control,
+        )
         return GatewayContext(
             settings=settings,
             clock=self._clock,
             ids=self._ids,
             models=self._models,
-            session_log=WatchedSessionLog(JetStreamSessionLog(connection, blobs), self._log_health),
+            session_log=WatchedSessionLog(session_log, self._log_health),
             sessions_feed=JetStreamFeed(connection, subjects.SESSIONS),
             control_log=control_log,
             blobs=blobs,
             connection=connection,
             control=control,
-            aggregates=Aggregates(
-                control_log, control, self._clock, metrics, write_deadline_s=settings.write_deadline_s
-            ),
+            aggregates=aggregates,
+            vaults=self._vaults,
+            file_services=self._files,
+            attacher=ResourceAttacher(aggregates, store, self._vaults.box),
             metrics=metrics,
             readiness=Readiness(),
         )
@@ -172,6 +245,7 @@ class Gateway:
         await self._presence.start()
         readiness = context.readiness
         readiness.add("nats", readiness_checks.nats_connected(context.connection))
+        readiness.add("blobs", readiness_checks.blobs_writable(context.blobs))
         readiness.add("log", readiness_checks.log_writable(self._log_health, context.control_log))
         readiness.add("control", readiness_checks.control_caught_up(context.control, context.control_log))
         readiness.add("sessions", session_services.check)
@@ -180,12 +254,17 @@ class Gateway:
             readiness.add("hands", self._hands.check)
 
     def _application(
-        self, context: GatewayContext, keys: KeyRing, session_services: SessionServices
+        self,
+        context: GatewayContext,
+        keys: KeyRing,
+        session_services: SessionServices,
+        authorisation: Authorisation,
     ) -> web.Application:
         app = web.Application(
-            middlewares=[middleware.make(context, keys)], client_max_size=self._settings.body_bytes_max
+            middlewares=[middleware.make(context, keys, authorisation)], client_max_size=self._settings.body_bytes_max
         )
         app[CONTEXT] = context
+        app[KEYS] = keys
         app[SESSIONS] = session_services
         app.on_response_prepare.append(middleware.add_headers)
         app.add_routes(all_routes())
@@ -214,8 +293,24 @@ def _session_services(context: GatewayContext, sandboxes: Sandboxes | None) -> S
             behind_wait_s=context.settings.behind_wait_s,
             write_deadline_s=context.settings.write_deadline_s,
             sandboxes=sandboxes,
+            belongings=context.attacher,
         )
     )
+
+
+def _work_services(context: GatewayContext, session_services: SessionServices) -> WorkServices:
+    services = WorkServices(
+        WorkParts(
+            connection=context.connection,
+            sessions=session_services.store,
+            clock=context.clock,
+            ids=context.ids,
+            lease_ttl_s=context.settings.work_lease_ttl_s,
+            behind_wait_s=context.settings.behind_wait_s,
+        )
+    )
+    session_services.store.tell(services.session_changed)
+    return services
 
 
 def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:

@@ -1,75 +1,41 @@
-"""Whose key a request carries. Keys are known by their hashes only, in memory, kept current by the control feed."""
+"""Whose key a request carries, and whether that key may ask at all."""
 
-import asyncio
-import logging
-from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import web
 
-from efferent.common import api_keys
-from efferent.common.api_keys import ApiKey
-from efferent.common.ports import ControlLog, LogUnreadable, RawRecord
+from efferent.gateway.authorisation import Authorisation
 from efferent.gateway.context import Caller
 from efferent.gateway.errors import InvalidRequest, Unauthenticated
+from efferent.gateway.key_ring import KeyRing
+from efferent.gateway.principals import ApiKeyHolder, EnvironmentKeyHolder
+from efferent.gateway.work.tokens import TOKEN_PREFIX
 
-LOOKUPS_AT_ONCE_MAX: Final = 8
-"""Unknown keys that are looked up in the log at the same time; the others wait."""
 KEY_LENGTH_MAX: Final = 512
 
-_KEY_SUBJECTS: Final = "control.api_key."
-_log = logging.getLogger(__name__)
 
-
-class KeyRing:
-    """All keys by their hash. Reads the log only for a key that it has not heard of."""
-
-    def __init__(self, control_log: ControlLog) -> None:
-        self._control_log = control_log
-        self._by_hash: dict[str, tuple[int, ApiKey]] = {}
-        self._lookups = asyncio.Semaphore(LOOKUPS_AT_ONCE_MAX)
-
-    def apply(self, records: Sequence[RawRecord]) -> None:
-        """Take in the next records of ``CONTROL``."""
-        for raw in records:
-            if raw.subject.startswith(_KEY_SUBJECTS):
-                self._take_in(raw)
-
-    async def find(self, key: str) -> ApiKey | None:
-        """The valid key, or None. Raises LogUnavailable when an unknown key cannot be looked up."""
-        known = self._by_hash.get(api_keys.hash_key(key))
-        if known is None:
-            known = await self._look_up(key)
-        if known is None or known[1].revoked_at is not None or not api_keys.matches(key, known[1].hash):
-            return None
-        return known[1]
-
-    async def _look_up(self, key: str) -> tuple[int, ApiKey] | None:
-        """A key that was made a moment ago may be in the log before the feed brings it."""
-        async with self._lookups:
-            raw = await self._control_log.last(api_keys.subject(api_keys.key_id(key)))
-        if raw is not None:
-            self._take_in(raw)
-        return self._by_hash.get(api_keys.hash_key(key))
-
-    def _take_in(self, raw: RawRecord) -> None:
-        try:
-            key = api_keys.decode(raw).data
-        except LogUnreadable as error:
-            _log.error("an API key's record is not readable", exc_info=error, extra={"sequence": raw.sequence})
-            return
-        known = self._by_hash.get(key.hash)
-        if known is None or known[0] < raw.sequence:
-            self._by_hash[key.hash] = (raw.sequence, key)
-
-
-async def authenticate(request: web.Request, keys: KeyRing, organization_id: str) -> Caller:
+async def authenticate(
+    request: web.Request, keys: KeyRing, authorisation: Authorisation, organization_id: str
+) -> Caller:
     """Who asks. Raises Unauthenticated (with one text for every reason) and LogUnavailable."""
     text = _key_of(request)
-    key = await keys.find(text) if text is not None and len(text) <= KEY_LENGTH_MAX else None
-    if key is None:
+    if text is None or len(text) > KEY_LENGTH_MAX:
         raise Unauthenticated
-    return Caller(organization_id=organization_id, workspace_id=key.workspace_id, key_id=key.id)
+    if text.startswith(TOKEN_PREFIX):
+        caller = await authorisation.token_caller(text, organization_id)
+    else:
+        caller = await _key_caller(text, keys, organization_id)
+    if caller is None:
+        raise Unauthenticated
+    return caller
+
+
+async def _key_caller(text: str, keys: KeyRing, organization_id: str) -> Caller | None:
+    key = await keys.find(text)
+    if key is None:
+        return None
+    principal = ApiKeyHolder() if key.environment_id is None else EnvironmentKeyHolder(key.environment_id)
+    return Caller(organization_id, key.workspace_id, key.id, principal)
 
 
 def check_workspace(request: web.Request, caller: Caller) -> None:

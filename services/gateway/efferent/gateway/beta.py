@@ -1,6 +1,6 @@
 """Which ``anthropic-beta`` and ``anthropic-version`` values a route wants, checked like the hosted service.
 
-Agents, sessions and all that is not named here ignore values that they do not know. Environments refuse them.
+Agents, sessions and all that is not named here ignore values that they do not know. Environments and files refuse them.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,11 @@ VERSIONS: Final = ("2023-06-01", "2026-10-21")
 NO_BETA_TEXT: Final = "not found"
 NO_VERSION_TEXT: Final = "anthropic-version: header is required"
 
-_FREE: Final = ("/v1/models",)
-_STRICT: Final = ("/v1/environments",)
+_FREE: Final = ("/v1/files", "/v1/models", "/v1/skills")
+_STRICT: Final = ("/v1/environments", "/v1/files")
+_ENVIRONMENTS: Final = ("/v1/environments",)
+_OWN: Final = {"/v1/organizations/webhooks": ("webhooks-2026-10-07",)}
+"""Routes that want one of these values and not the general one."""
 _VALUES_MAX: Final = 100
 
 KNOWN: Final = frozenset(
@@ -88,17 +91,22 @@ KNOWN: Final = frozenset(
 
 def check_beta(path: str, headers: Sequence[str]) -> None:
     """Check the beta values of a request. Raises NotFound when the one that is needed is missing, InvalidRequest."""
+    values = parse(headers)
+    if _under(path, _STRICT):
+        _refuse_unknown(values)
     if _under(path, _FREE):
         return
-    values = parse(headers)
-    is_strict = _under(path, _STRICT)
-    if is_strict:
-        _refuse_unknown(values)
-        if MANAGED_AGENTS in values and ENVIRONMENTS_LEGACY in values:
-            raise InvalidRequest(
-                f"`{MANAGED_AGENTS}` and `{ENVIRONMENTS_LEGACY}` cannot both be in the `anthropic-beta` header."
-            )
-    if MANAGED_AGENTS not in values and not (is_strict and ENVIRONMENTS_LEGACY in values):
+    for prefix, wanted in _OWN.items():
+        if _under(path, (prefix,)):
+            if not any(value in values for value in wanted):
+                raise NotFound(NO_BETA_TEXT)
+            return
+    takes_legacy = _under(path, _ENVIRONMENTS)
+    if takes_legacy and MANAGED_AGENTS in values and ENVIRONMENTS_LEGACY in values:
+        raise InvalidRequest(
+            f"`{MANAGED_AGENTS}` and `{ENVIRONMENTS_LEGACY}` cannot both be in the `anthropic-beta` header."
+        )
+    if MANAGED_AGENTS not in values and not (takes_legacy and ENVIRONMENTS_LEGACY in values):
         raise NotFound(NO_BETA_TEXT)
 
 

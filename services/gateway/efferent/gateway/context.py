@@ -12,8 +12,12 @@ from efferent.common.jetstream.connection import Connection
 from efferent.common.model_config import ModelConfigs
 from efferent.common.ports import BlobStore, Clock, ControlLog, Feed, IdSource, SessionLog
 from efferent.common.runtime.metrics import Metrics
+from efferent.common.session_resources import ResourceAttacher
 from efferent.gateway.control.projection import ControlProjection
+from efferent.gateway.file_services import FileServices
+from efferent.gateway.principals import ApiKeyHolder, Principal
 from efferent.gateway.settings import GatewaySettings
+from efferent.gateway.vault_services import VaultServices
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,8 @@ class Caller:
     organization_id: str
     workspace_id: WorkspaceId
     key_id: ApiKeyId
+    """The key; of a sessions token, the key that claimed its work item."""
+    principal: Principal = field(default_factory=ApiKeyHolder)
 
     @property
     def actor(self) -> Actor:
@@ -62,6 +68,9 @@ class GatewayContext:
     connection: Connection
     control: ControlProjection
     aggregates: Aggregates
+    vaults: VaultServices
+    file_services: FileServices
+    attacher: ResourceAttacher
     metrics: Metrics
     readiness: Readiness
 

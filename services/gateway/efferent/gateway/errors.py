@@ -7,7 +7,9 @@ ApiError                    status, ``error.type``, message, details; ``final``:
 +- NotFound                 404 not_found_error
 +- MethodNotAllowed         405 invalid_request_error
 +- Conflict                 409 conflict_error, final
++- HeartbeatRefused         412 invalid_request_error
 +- RequestTooLarge          413 request_too_large
++- RateLimited              429 rate_limit_error, with ``retry-after``
 +- InternalError            500 api_error
 +- Overloaded               529 overloaded_error
 
@@ -21,7 +23,7 @@ import orjson
 from aiohttp import web
 
 from efferent.common.domain import refusals
-from efferent.common.ports import LogConflict, LogUnavailable
+from efferent.common.ports import BlobsUnavailable, LogConflict, LogUnavailable
 
 NOT_FOUND_TEXT: Final = "Not found"
 
@@ -94,11 +96,34 @@ class Conflict(ApiError):
         self.type = type
 
 
+class HeartbeatRefused(ApiError):
+    """The lease is not what the heartbeat expected: another worker may hold it."""
+
+    status = 412
+    type = "invalid_request_error"
+    final = True
+
+    def __init__(self, message: str, *, current_state: Mapping[str, Any]) -> None:
+        details = {"error_code": "heartbeat_precondition_failed", "current_state": current_state}
+        super().__init__(message, details=details)
+
+
 class RequestTooLarge(ApiError):
     """The body is longer than it may be."""
 
     status = 413
     type = "request_too_large"
+
+
+class RateLimited(ApiError):
+    """The key asks more often than it may."""
+
+    status = 429
+    type = "rate_limit_error"
+
+    def __init__(self, request_class: str, per_minute: int, *, retry_after_s: int) -> None:
+        super().__init__(f"This API key may send {per_minute} {request_class} requests per minute.")
+        self.retry_after_s = retry_after_s
 
 
 class InternalError(ApiError):
@@ -133,7 +158,7 @@ def as_api_error(error: BaseException) -> ApiError | None:
             return PermissionDenied(error.message, details=_details(error))
         case refusals.TooLarge():
             return RequestTooLarge(error.message, details=_details(error))
-        case LogUnavailable() | LogConflict():
+        case LogUnavailable() | LogConflict() | BlobsUnavailable():
             return Overloaded()
         case web.HTTPRequestEntityTooLarge():
             return RequestTooLarge("Request body is too large.")
@@ -157,7 +182,9 @@ def envelope(error: ApiError, request_id: str) -> bytes:
 
 def to_response(error: ApiError, request_id: str) -> web.Response:
     """The whole answer."""
-    headers = {"x-should-retry": "false"} if error.final else None
+    headers = {"x-should-retry": "false"} if error.final else {}
+    if isinstance(error, RateLimited):
+        headers["retry-after"] = str(error.retry_after_s)
     body = envelope(error, request_id)
     return web.Response(status=error.status, body=body, content_type="application/json", headers=headers)
 

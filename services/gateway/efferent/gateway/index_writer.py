@@ -12,6 +12,11 @@ from efferent.gateway.projected import Changes
 RETRY_S: Final = 1.0
 """Pause before a transaction is tried again that the disk refused."""
 
+MANY_RECORDS: Final = 500
+"""A transaction of so many records says that the log is being made up for, or that the load is high."""
+MANY_PAUSE_S: Final = 0.1
+"""How long the next transaction then gathers at least: a session's row is written once for all of its records in it."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -34,6 +39,7 @@ class IndexWriter(threading.Thread):
         self._waiting: Changes | None = None
         self._is_urgent = False
         self._is_closed = False
+        self._is_loaded = False
 
     def add(self, changes: Changes) -> None:
         """Write this soon, together with what else comes until then."""
@@ -76,7 +82,10 @@ class IndexWriter(threading.Thread):
     def _take(self) -> Changes | None:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting is not None or self._is_closed)
+            if self._is_loaded:
+                self._changed.wait_for(lambda: self._is_closed, MANY_PAUSE_S)
             if not self._is_closed:
                 self._changed.wait_for(lambda: self._is_urgent or self._is_closed, self._delay_s)
             changes, self._waiting, self._is_urgent = self._waiting, None, False
+            self._is_loaded = changes is not None and changes.records >= MANY_RECORDS
             return changes

@@ -62,6 +62,7 @@ class Reader:
         self._read_to = 0
         self._is_behind = False
         self._is_ended = False
+        self._is_cut = False
         self._started: set[str] = set()
         self._open: set[str] = set()
         self._wake = asyncio.Event()
@@ -117,14 +118,27 @@ class Reader:
         self._is_ended = True
         self._wake.set()
 
+    def cut(self) -> None:
+        """Nothing more comes, and what waits is dropped: whoever reads may not see it any more."""
+        self._is_ended = self._is_cut = True
+        self._mailbox = []
+        self._wake.set()
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the stream was taken away from its reader."""
+        return self._is_cut
+
     async def chunks(self, silence_s: float) -> AsyncGenerator[bytes]:
         """What to write, as it comes; a heartbeat after each silence. Ends when the stream does.
 
         Raises LogUnavailable when a reader that is behind cannot read the log.
         """
-        while True:
+        while not self._is_cut:
             if self._is_behind:
                 async for chunk in self._catch_up():
+                    if self._is_cut:
+                        return
                     yield chunk
             self._wake.clear()
             if self._mailbox:

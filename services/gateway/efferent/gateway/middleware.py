@@ -1,6 +1,7 @@
 """What happens to every request around its handler: id, key, beta, version, errors as envelopes, one log line.
 
-The order of the checks is the hosted service's: unknown route, key, beta, version; only then the body.
+The order of the checks is the hosted service's: unknown route, key, beta, version; only then the body. The key's rate
+limit is asked right after the key.
 """
 
 import logging
@@ -10,10 +11,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from efferent.common.domain import ids
-from efferent.gateway.auth import KeyRing, authenticate, check_workspace
+from efferent.gateway.auth import authenticate, check_workspace
+from efferent.gateway.authorisation import Authorisation
 from efferent.gateway.beta import check_beta, check_version
 from efferent.gateway.context import CALLER, REQUEST_ID, GatewayContext
 from efferent.gateway.errors import InternalError, as_api_error, to_response
+from efferent.gateway.key_ring import KeyRing
+from efferent.gateway.rate_limits import RateLimits
 
 API_PREFIX: Final = "/v1/"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -23,18 +27,25 @@ _access = logging.getLogger("efferent.access")
 _log = logging.getLogger(__name__)
 
 
-def make(context: GatewayContext, keys: KeyRing) -> Middleware:
+def make(context: GatewayContext, keys: KeyRing, authorisation: Authorisation) -> Middleware:
     """The one middleware of the application."""
     organization_id = context.settings.organization_id
+    limits = RateLimits(
+        context.clock,
+        creates_per_minute=context.settings.creates_per_minute,
+        reads_per_minute=context.settings.reads_per_minute,
+    )
 
     async def checked(request: web.Request, handler: Handler) -> web.StreamResponse:
         unknown_route = request.match_info.http_exception
         if unknown_route is None and request.path.startswith(API_PREFIX):
-            caller = await authenticate(request, keys, organization_id)
+            caller = await authenticate(request, keys, authorisation, organization_id)
             request[CALLER] = caller
+            limits.take(caller.key_id, request.method)
             check_workspace(request, caller)
             check_beta(request.path, request.headers.getall("anthropic-beta", []))
             check_version(request.headers.get("anthropic-version"))
+            await authorisation.check(request, caller)
         return await handler(request)
 
     @web.middleware

@@ -1,17 +1,26 @@
 """What the projection takes in, and what can be asked of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from efferent.common.domain.ids import SessionId, WorkspaceId
 from efferent.common.domain.state import SessionState
-from efferent.gateway.public_events import Position, PublicEvent
+from efferent.gateway.public_events import Position
 
 Order = Literal["asc", "desc"]
 
 
-@dataclass(frozen=True, slots=True)
-class Folded:
+class ListedEvent(NamedTuple):
+    """What lists and filters need of an event."""
+
+    entry: int
+    type: str
+    thread: str | None
+    processed_at: str
+
+
+class Folded(NamedTuple):
     """A session's state and the sequence of the last record in it."""
 
     state: SessionState
@@ -39,7 +48,8 @@ class Changes:
     records: int = 0
     removals: int = 0
     """How many removals, by tombstones or deletions, are among the changes."""
-    events: list[tuple[SessionId, PublicEvent]] = field(default_factory=list)
+    events: list[tuple[int, SessionId, Sequence[ListedEvent]]] = field(default_factory=list)
+    """The public events of each record, with its sequence."""
     states: dict[SessionId, Folded] = field(default_factory=dict)
     deleted: set[SessionId] = field(default_factory=set)
     """Sessions of which nothing is to be kept."""

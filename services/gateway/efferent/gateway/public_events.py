@@ -38,8 +38,7 @@ def parse_position(text: str) -> Position | None:
     return Position(int(sequence), int(entry))
 
 
-@dataclass(frozen=True, slots=True)
-class PublicEvent:
+class PublicEvent(NamedTuple):
     """One event that clients may see, in the API's own shape."""
 
     position: Position
@@ -70,25 +69,21 @@ def parse_record(payload: bytes) -> list[dict[str, Any]]:
 
 def public_events(sequence: int, entries: Iterable[dict[str, Any]]) -> list[PublicEvent]:
     """The events of these entries that clients may see, in order. Raises LogUnreadable."""
-    shown = []
     try:
-        for index, entry in enumerate(entries):
-            event = entry["event"]
-            if event["type"].startswith(_INTERNAL_PREFIX):
-                continue
-            shown.append(
-                PublicEvent(
-                    position=Position(sequence, index),
-                    thread=entry.get("thread"),
-                    type=event["type"],
-                    id=event["id"],
-                    processed_at=event["processed_at"],
-                    body=event,
-                )
+        return [
+            PublicEvent(
+                Position(sequence, index),
+                entry.get("thread"),
+                event["type"],
+                event["id"],
+                event["processed_at"],
+                event,
             )
+            for index, entry in enumerate(entries)
+            if not (event := entry["event"])["type"].startswith(_INTERNAL_PREFIX)
+        ]
     except (KeyError, TypeError, AttributeError) as error:
         raise LogUnreadable(f"not an event: {type(error).__name__}") from error
-    return shown
 
 
 def events_of_stored(stored: StoredRecord) -> Iterator[PublicEvent]:

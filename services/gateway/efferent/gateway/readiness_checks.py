@@ -4,7 +4,7 @@ from typing import Final
 
 from efferent.common.jetstream.connection import Connection
 from efferent.common.jetstream.live import PresenceBoard
-from efferent.common.ports import ControlLog, LogUnavailable
+from efferent.common.ports import BlobStore, BlobsUnavailable, ControlLog, LogUnavailable
 from efferent.gateway.context import ReadinessCheck
 from efferent.gateway.control.projection import ControlProjection
 from efferent.gateway.errors import Overloaded
@@ -19,6 +19,19 @@ def nats_connected(connection: Connection) -> ReadinessCheck:
 
     async def check() -> str | None:
         return None if connection.is_connected else "not connected to NATS"
+
+    return check
+
+
+def blobs_writable(blobs: BlobStore) -> ReadinessCheck:
+    """Files and large records can be stored."""
+
+    async def check() -> str | None:
+        try:
+            await blobs.check()
+        except BlobsUnavailable as error:
+            return str(error)
+        return None
 
     return check
 

@@ -30,7 +30,7 @@ def json_bytes(body: bytes) -> web.Response:
     return web.Response(body=body, content_type="application/json")
 
 
-def json_page(items: Sequence[bytes], **cursors: str | None) -> web.Response:
+def json_page(items: Sequence[bytes], **cursors: str | bool | None) -> web.Response:
     """A page of items that are JSON already, with its cursors."""
     rest = b"".join(b",%b:%b" % (orjson.dumps(name), orjson.dumps(cursor)) for name, cursor in cursors.items())
     return json_bytes(b'{"data":[%b]%b}' % (b",".join(items), rest))

@@ -1,17 +1,18 @@
 """Creating a session: what a client asks for, planned as a whole, and recorded with its first events at once."""
 
 from efferent.common.domain.ids import SessionId, WorkspaceId, derive, from_seed
+from efferent.common.domain.refusals import Refused
 from efferent.common.domain.state import SessionState
 from efferent.common.ports import LogConflict
 from efferent.common.session_creation import AgentChoice, SessionPlanner, SessionSpec
 from efferent.gateway.context import GatewayContext
 from efferent.gateway.errors import Conflict
 from efferent.gateway.event_params import initial_drafts
+from efferent.gateway.resource_params import resource_specs
 from efferent.gateway.session_params import (
     AgentReferenceParams,
     AgentWithOverridesParams,
     CreateSessionParams,
-    refuse_what_is_missing,
 )
 from efferent.gateway.session_services import SessionServices
 
@@ -24,20 +25,28 @@ async def create_session(
     idempotency_key: str | None,
 ) -> SessionState:
     """Make the session, or find the one that the same ``Idempotency-Key`` made. Raises what refuses the request."""
-    refuse_what_is_missing(params)
     spec = SessionSpec(
         agent=_agent(context, params.agent),
         environment_id=params.environment_id,
         title=params.title,
         metadata=params.metadata or {},
+        vault_ids=tuple(params.vault_ids or ()),
+        resources=resource_specs(params.resources or ()),
+        budget=params.budget.limit() if params.budget is not None else None,
         initial_events=initial_drafts(params.initial_events or ()),
     )
     session_id = await _session_id(services, workspace_id, idempotency_key)
-    command = await SessionPlanner(context.aggregates).plan(session_id, workspace_id, spec)
+    planner = SessionPlanner(context.aggregates, context.models, context.attacher)
     try:
+        command = await planner.plan(session_id, workspace_id, spec)
         return (await services.store.create(session_id, command)).decision.state
     except LogConflict:
         return (await services.store.load(session_id, workspace_id)).state
+    except (Refused, OSError):
+        # What was made for the session must not outlive it. Under an Idempotency-Key the same is made by the next try.
+        if spec.resources and idempotency_key is None:
+            await context.attacher.drop_all(workspace_id, session_id)
+        raise
 
 
 def _agent(context: GatewayContext, params: str | AgentReferenceParams | AgentWithOverridesParams) -> AgentChoice:

@@ -35,6 +35,13 @@ class Sandboxes(Protocol):
         """Delete the session's sandbox, workspace and journal; repeating it is harmless. Raises NotReleased."""
 
 
+class Belongings(Protocol):
+    """What a session has outside its log: files and secrets."""
+
+    async def drop_all(self, workspace_id: WorkspaceId, session_id: SessionId) -> None:
+        """Delete all of it; repeating it is harmless. Raises LogUnavailable, BlobsUnavailable."""
+
+
 class SessionDeletion:
     """Carries deletions out."""
 
@@ -45,12 +52,14 @@ class SessionDeletion:
         blobs: BlobStore,
         projection: SessionProjection,
         sandboxes: Sandboxes | None,
+        belongings: Belongings | None = None,
     ) -> None:
         self._log = log
         self._control_log = control_log
         self._blobs = blobs
         self._projection = projection
         self._sandboxes = sandboxes
+        self._belongings = belongings
 
     async def carry_out(self, deletion: Deletion) -> None:
         """Do everything that is left to do. Safe to repeat. Raises LogUnavailable, NotReleased."""
@@ -59,6 +68,8 @@ class SessionDeletion:
             await self._control_log.append(subject, tombstone_payload(deletion), expected=0)
         if self._sandboxes is not None:
             await self._sandboxes.release(deletion.session_id)
+        if self._belongings is not None:
+            await self._belongings.drop_all(deletion.workspace_id, deletion.session_id)
         await self._blobs.delete(f"{deletion.session_id}/")
         await self._log.purge(deletion.session_id)
         self._projection.remove((deletion,), is_purged=True)

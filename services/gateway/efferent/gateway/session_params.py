@@ -1,24 +1,24 @@
-"""Session requests: their shapes, and what of them this release does not have yet."""
+"""Session requests: their shapes."""
 
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Discriminator, Field, JsonValue, Tag
 
+from efferent.common.domain.attachments import VAULTS_MAX
 from efferent.common.domain.control.agent import AgentOverrides
 from efferent.common.domain.control.aggregate import UNSET
+from efferent.gateway.budget_params import BudgetParams
 from efferent.gateway.control.agent_params import OverrideParams
 from efferent.gateway.control.tool_params import McpServerParams, ToolParams, resolve_servers, resolve_tools
 from efferent.gateway.errors import InvalidRequest
 from efferent.gateway.event_params import INITIAL_EVENTS_MAX, EventParams
+from efferent.gateway.resource_params import ResourceList
 from efferent.gateway.validation import Params
 
 TITLE_LENGTH_MAX: Final = 2_048
-RESOURCES_MAX: Final = 500
-VAULTS_MAX: Final = 50
 
 Title = Annotated[str, Field(max_length=TITLE_LENGTH_MAX)]
 Version = Annotated[int, Field(ge=1)]
-NotYetMap = dict[str, JsonValue]
 
 
 class AgentReferenceParams(Params):
@@ -59,9 +59,9 @@ class CreateSessionParams(Params):
     title: Title | None = None
     metadata: dict[str, str] | None = None
     initial_events: Annotated[list[EventParams], Field(max_length=INITIAL_EVENTS_MAX)] | None = None
-    resources: Annotated[list[JsonValue], Field(max_length=RESOURCES_MAX)] | None = None
+    resources: ResourceList | None = None
     vault_ids: Annotated[list[str], Field(max_length=VAULTS_MAX)] | None = None
-    budget: NotYetMap | None = None
+    budget: BudgetParams | None = None
 
 
 class SessionAgentParams(Params):
@@ -85,20 +85,12 @@ class UpdateSessionParams(Params):
     title: Title | None = None
     metadata: dict[str, str | None] | None = None
     agent: SessionAgentParams | None = None
-    budget: NotYetMap | None = None
+    budget: BudgetParams | None = None
+    """Null removes the budget for good."""
     vault_ids: JsonValue = None
-
-
-def refuse_what_is_missing(params: CreateSessionParams) -> None:
-    """Say plainly what this release cannot do, instead of doing something else. Raises InvalidRequest."""
-    for name, value in (("resources", params.resources), ("vault_ids", params.vault_ids), ("budget", params.budget)):
-        if value:
-            raise InvalidRequest(f"{name}: not available in this release")
 
 
 def refuse_what_cannot_change(params: UpdateSessionParams) -> None:
     """Raise InvalidRequest for fields that an update may not have."""
     if "vault_ids" in params.model_fields_set:
         raise InvalidRequest("vault_ids: Not yet supported")
-    if params.budget is not None:
-        raise InvalidRequest("budget: not available in this release")

@@ -11,19 +11,19 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from efferent.common.domain.evolve import fold
 from efferent.common.domain.ids import SessionId
-from efferent.common.domain.record import Record
+from efferent.common.domain.state import SessionState
 from efferent.common.ports import LogUnreadable, SessionLog
+from efferent.common.record_folding import fold_entries
 from efferent.gateway.errors import Overloaded
 from efferent.gateway.event_index import EventIndex, delete_file, is_damage
 from efferent.gateway.index_writer import IndexWriter
 from efferent.gateway.progress import Progress
-from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
+from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, ListedEvent, SessionQuery
 from efferent.gateway.public_events import Position, PublicEvent
 from efferent.gateway.session_states import SessionStates
 
@@ -38,16 +38,15 @@ GONE_MAX: Final = 100_000
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class CommittedRecord:
+class CommittedRecord(NamedTuple):
     """A record as the feed brought it."""
 
     session_id: SessionId
     sequence: int
     previous: int
     events: Sequence[PublicEvent]
-    record: Callable[[], Record]
-    """Decodes the record; not called when its effect is known already. Raises LogUnreadable."""
+    entries: Sequence[dict[str, Any]]
+    """The whole record as parsed; looked into only when its effect is not known already."""
 
 
 class ProjectionBehind(Overloaded):
@@ -126,7 +125,7 @@ class SessionProjection:
         changes = Changes(applied=records[-1].sequence, records=len(records))
         for record in records:
             try:
-                folded = await self._fold(record)
+                folded = self._folded_next(record) or await self._fold(record)
             except LogUnreadable as error:
                 where = {"session_id": record.session_id, "sequence": record.sequence}
                 _log.error("cannot fold a record: %s", error, extra=where)
@@ -139,7 +138,9 @@ class SessionProjection:
                 if deletion is not None:
                     changes.deletions[record.session_id] = deletion
                 continue
-            changes.events.extend((record.session_id, event) for event in record.events)
+            if record.events:
+                listed = [ListedEvent(event[0][1], event[2], event[1], event[4]) for event in record.events]
+                changes.events.append((record.sequence, record.session_id, listed))
             changes.states[record.session_id] = folded
         for session_id, folded in changes.states.items():
             self.states.will_write(session_id, folded.sequence)
@@ -225,6 +226,19 @@ class SessionProjection:
             for session_id, folded in (await self.stored(sorted(missing))).items():
                 self.states.put(session_id, folded)
 
+    def _folded_next(self, record: CommittedRecord) -> Folded | None:
+        """The state after the record when it is the one that follows the known state. Raises LogUnreadable."""
+        known = self.states.get(record.session_id)
+        if known is None or known.sequence != record.previous or record.session_id in self._gone:
+            return None
+        state = fold_entries(known.state, record.entries)
+        return self._keep(record.session_id, state, record.sequence) if state is not None else None
+
+    def _keep(self, session_id: SessionId, state: SessionState, sequence: int) -> Folded:
+        folded = Folded(state, sequence)
+        self.states.put(session_id, folded)
+        return folded
+
     async def _fold(self, record: CommittedRecord) -> Folded | None:
         """The newest known state of the record's session, at least up to the record; None when the session is gone."""
         if record.session_id in self._gone:
@@ -234,15 +248,13 @@ class SessionProjection:
             return known
         state, sequence = (known.state, known.sequence) if known is not None else (None, 0)
         if sequence == record.previous:
-            state, sequence = fold(state, (record.record(),)), record.sequence
+            state, sequence = fold_entries(state, record.entries), record.sequence
         else:
             async for stored in self._log.read(record.session_id, after=sequence, reach=record.sequence):
                 state, sequence = fold(state, (stored.record,)), stored.sequence
         if state is None or sequence < record.sequence:
             return None  # purged meanwhile
-        folded = Folded(state, sequence)
-        self.states.put(record.session_id, folded)
-        return folded
+        return self._keep(record.session_id, state, sequence)
 
     def _deletion(self, record: CommittedRecord, folded: Folded | None) -> Deletion | None:
         """What has still to be done after the record, when it is the last one of a deleted session."""

@@ -15,12 +15,12 @@ from aiohttp import web
 
 from efferent.common import codec
 from efferent.common.domain.ids import SessionId
-from efferent.common.domain.record import Record
 from efferent.common.jetstream import streams, subjects
 from efferent.common.jetstream.connection import Connection, Message
 from efferent.common.jetstream.session_log import RecordPayloads
 from efferent.common.ports import (
     BlobStore,
+    BlobsUnavailable,
     Clock,
     ControlLog,
     Feed,
@@ -33,7 +33,14 @@ from efferent.common.ports import (
 from efferent.gateway.errors import Overloaded
 from efferent.gateway.live import LiveHub, Unsubscribe
 from efferent.gateway.public_events import parse_record, public_events
-from efferent.gateway.session_deletion import TOMBSTONE_KIND, NotReleased, Sandboxes, SessionDeletion, TombstoneListener
+from efferent.gateway.session_deletion import (
+    TOMBSTONE_KIND,
+    Belongings,
+    NotReleased,
+    Sandboxes,
+    SessionDeletion,
+    TombstoneListener,
+)
 from efferent.gateway.session_projection import REACH_DEADLINE_S, CommittedRecord, SessionProjection
 from efferent.gateway.session_store import EXECUTE_DEADLINE_S, SessionStore
 
@@ -43,6 +50,8 @@ SWEEP_INTERVAL_S: Final = 30.0
 CHECK_WAIT_S: Final = 1.0
 """How long readiness waits for the projection to reach what the log held when it was asked."""
 _RETRY_S: Final = 0.5
+_RECORDS_AT_ONCE: Final = 250
+"""Records that are taken in without serving anybody else in between."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +73,7 @@ class SessionParts:
     write_deadline_s: float = EXECUTE_DEADLINE_S
     """How long a command is decided again after conflicts."""
     sandboxes: Sandboxes | None = None
+    belongings: Belongings | None = None
 
 
 class SubscribedPreviews:
@@ -95,7 +105,9 @@ class SessionServices:
         )
         self.hub = LiveHub(parts.log, SubscribedPreviews(parts.connection))
         self.store = SessionStore(parts.log, self.projection, parts.clock, parts.ids, deadline_s=parts.write_deadline_s)
-        self.deletion = SessionDeletion(parts.log, parts.control_log, parts.blobs, self.projection, parts.sandboxes)
+        self.deletion = SessionDeletion(
+            parts.log, parts.control_log, parts.blobs, self.projection, parts.sandboxes, parts.belongings
+        )
         self.tombstones = TombstoneListener(self.projection, self.hub.session_gone)
         self._payloads = RecordPayloads(parts.blobs)
         self._passed = 0
@@ -163,28 +175,37 @@ class SessionServices:
             await asyncio.sleep(_RETRY_S)
 
     async def _take(self, batch: Sequence[RawRecord]) -> None:
-        committed = []
-        for raw in batch:
-            with contextlib.suppress(subjects.BadSubject):
-                committed.append(await self._committed(raw))
-        await self.projection.apply([record for record in committed if record is not None])
+        for start in range(0, len(batch), _RECORDS_AT_ONCE):
+            committed = []
+            for raw in batch[start : start + _RECORDS_AT_ONCE]:
+                with contextlib.suppress(subjects.BadSubject):
+                    session_id, _ = subjects.parse_session(raw.subject)
+                    is_here = codec.claimed_key(raw.payload) is None
+                    payload = raw.payload if is_here else await self._claimed(session_id, raw)
+                    committed.append(self._committed(session_id, raw, payload))
+            await self.projection.apply([record for record in committed if record is not None])
+            await asyncio.sleep(0)  # requests are served in between while a long history is made up for
         self._passed = batch[-1].sequence
 
-    async def _committed(self, raw: RawRecord) -> CommittedRecord | None:
-        """Show the record to live readers, and prepare it for the projection; None when it cannot be read."""
-        session_id, _ = subjects.parse_session(raw.subject)
+    async def _claimed(self, session_id: SessionId, raw: RawRecord) -> bytes | None:
         try:
-            payload = await self._payloads.resolve(raw.payload)
-            events = public_events(raw.sequence, parse_record(payload))
+            return await self._payloads.resolve(raw.payload)
+        except LogUnreadable as error:
+            _log.error("unreadable record: %s", error, extra={"session_id": session_id, "sequence": raw.sequence})
+            return None
+
+    def _committed(self, session_id: SessionId, raw: RawRecord, payload: bytes | None) -> CommittedRecord | None:
+        """Show the record to live readers, and prepare it for the projection; None when it cannot be read."""
+        if payload is None:
+            return None
+        try:
+            entries = parse_record(payload)
+            events = public_events(raw.sequence, entries)
         except LogUnreadable as error:
             _log.error("unreadable record: %s", error, extra={"session_id": session_id, "sequence": raw.sequence})
             return None
         self.hub.record(session_id, raw.sequence, events)
-
-        def decoded() -> Record:
-            return codec.decode(payload)
-
-        return CommittedRecord(session_id, raw.sequence, raw.previous, events, decoded)
+        return CommittedRecord(session_id, raw.sequence, raw.previous, events, entries)
 
     async def _sweep(self) -> None:
         """Finish deletions that were left half done, first those that happened while this gateway was down."""
@@ -195,7 +216,7 @@ class SessionServices:
                         self.tombstones.apply([raw])
                 await self.deletion.carry_out_all()
                 self.swept.set()
-            except (LogError, NotReleased, Overloaded) as error:
+            except (LogError, BlobsUnavailable, NotReleased, Overloaded) as error:
                 _log.warning("deletions are not finished: %s", error)
             await asyncio.sleep(SWEEP_INTERVAL_S)
 

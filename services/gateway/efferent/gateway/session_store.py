@@ -5,6 +5,7 @@ and before an answer that shows the state it is compared with the log.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 from weakref import WeakValueDictionary
@@ -14,6 +15,7 @@ from efferent.common.domain.decide import decide
 from efferent.common.domain.draft import Decision, Stamp
 from efferent.common.domain.evolve import fold
 from efferent.common.domain.ids import SessionId, WorkspaceId
+from efferent.common.domain.record import Record
 from efferent.common.domain.refusals import Refused
 from efferent.common.domain.state import SessionState
 from efferent.common.ports import Clock, IdSource, LogConflict, SessionLog
@@ -33,6 +35,10 @@ class Executed:
     sequence: int
 
 
+OnWritten = Callable[[SessionState, Record, int], Awaitable[None]]
+"""Told of each record that was written here: the state after it, the record, and its sequence. It never raises."""
+
+
 class SessionStore:
     """Loads sessions and executes commands on them."""
 
@@ -50,7 +56,12 @@ class SessionStore:
         self._clock = clock
         self._ids = ids
         self._deadline_s = deadline_s
+        self._on_written: OnWritten | None = None
         self._locks: WeakValueDictionary[SessionId, asyncio.Lock] = WeakValueDictionary()
+
+    def tell(self, on_written: OnWritten) -> None:
+        """Tell somebody of each record that is written here, before the request that wrote it is answered."""
+        self._on_written = on_written
 
     async def load(self, session_id: SessionId, workspace_id: WorkspaceId) -> Folded:
         """The session as the log has it now. Raises NotFound when it is gone or another workspace's."""
@@ -63,7 +74,7 @@ class SessionStore:
     async def create(self, session_id: SessionId, command: ClientCommand) -> Executed:
         """Append the first record of a new session."""
         decision = decide(None, command, self._stamp())
-        return await self._append(session_id, decision, expected=0)
+        return await self._told(await self._append(session_id, decision, expected=0))
 
     async def execute(self, session_id: SessionId, workspace_id: WorkspaceId, command: ClientCommand) -> Executed:
         """Decide the command on the session and append what it makes true.
@@ -74,9 +85,10 @@ class SessionStore:
         try:
             async with asyncio.timeout(self._deadline_s):
                 async with lock:
-                    return await self._execute(session_id, workspace_id, command)
+                    executed = await self._execute(session_id, workspace_id, command)
         except TimeoutError:
             raise Overloaded from None
+        return await self._told(executed)
 
     async def _execute(self, session_id: SessionId, workspace_id: WorkspaceId, command: ClientCommand) -> Executed:
         folded = _owned(await self._any(session_id), workspace_id)
@@ -95,6 +107,12 @@ class SessionStore:
                 pass
             folded = _owned(await self._fresh(session_id), workspace_id)
             is_fresh = True
+
+    async def _told(self, executed: Executed) -> Executed:
+        record = executed.decision.record
+        if record is not None and self._on_written is not None:
+            await self._on_written(executed.decision.state, record, executed.sequence)
+        return executed
 
     async def _append(self, session_id: SessionId, decision: Decision, *, expected: int) -> Executed:
         if decision.record is None:

@@ -6,9 +6,17 @@ from typing import Final
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from efferent.common.runtime.settings import HostSettings, NatsSettings
+from efferent.common.runtime.settings import (
+    ORGANIZATION_ID_DEFAULT,
+    BlobSettings,
+    HostSettings,
+    NatsSettings,
+    OrganizationSettings,
+)
+from efferent.common.secrets.root_key import SecretSettings
+from efferent.gateway.file_services import FileSettings
+from efferent.gateway.vault_services import McpSettings
 
-ORGANIZATION_ID_DEFAULT: Final = "00000000-0000-4000-8000-000000000001"
 MIB: Final = 1024 * 1024
 
 
@@ -23,6 +31,11 @@ class GatewaySettings(BaseSettings):
 
     nats: NatsSettings = Field(default_factory=NatsSettings)
     machine: HostSettings = Field(default_factory=HostSettings)
+    blobs: BlobSettings = Field(default_factory=BlobSettings)
+    files: FileSettings = Field(default_factory=FileSettings)
+    organization: OrganizationSettings = Field(default_factory=OrganizationSettings)
+    secrets: SecretSettings = Field(default_factory=SecretSettings)
+    mcp: McpSettings = Field(default_factory=McpSettings)
 
     host: str = Field(default="127.0.0.1", validation_alias=_names("host", "EFFERENT_HOST"))
     port: int = Field(default=8400, ge=0, le=65_535, validation_alias=_names("port", "EFFERENT_PORT"))
@@ -39,6 +52,15 @@ class GatewaySettings(BaseSettings):
     hands_address: str | None = Field(default=None, validation_alias=_names("hands_address", "EFFERENT_HANDS_ADDRESS"))
     """Where the hands' gRPC listens; None: readiness does not ask them."""
 
+    creates_per_minute: int | None = Field(
+        default=None, ge=1, validation_alias=_names("creates_per_minute", "EFFERENT_RATE_LIMIT_CREATES_PER_MINUTE")
+    )
+    """Requests other than reads that one key may send in a minute; None: as many as it likes."""
+    reads_per_minute: int | None = Field(
+        default=None, ge=1, validation_alias=_names("reads_per_minute", "EFFERENT_RATE_LIMIT_READS_PER_MINUTE")
+    )
+    """The same for retrieves, lists and streams."""
+
     body_bytes_max: int = Field(default=32 * MIB, ge=1)
     """Longest body of a request."""
     behind_wait_s: float = Field(default=5.0, gt=0)
@@ -49,6 +71,11 @@ class GatewaySettings(BaseSettings):
     """How long one readiness check may take."""
     shutdown_wait_s: float = Field(default=5.0, gt=0)
     """How long open requests may take when the server stops."""
+
+    work_lease_ttl_s: int = Field(
+        default=300, ge=2, le=3_600, validation_alias=_names("work_lease_ttl_s", "EFFERENT_WORK_LEASE_TTL_S")
+    )
+    """How long the worker of a self-hosted environment may be silent before its item goes to another one."""
 
     @property
     def projection_dir(self) -> Path:

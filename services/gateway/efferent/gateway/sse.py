@@ -8,7 +8,9 @@ from aiohttp import web
 
 from efferent.common.domain.ids import SessionId
 from efferent.common.ports import LogUnavailable
-from efferent.gateway.errors import InvalidRequest, NotFound
+from efferent.gateway.context import REQUEST_ID, caller_of
+from efferent.gateway.errors import InvalidRequest, NotFound, Unauthenticated, envelope
+from efferent.gateway.key_ring import keys_of
 from efferent.gateway.live import LiveHub
 from efferent.gateway.live_reader import Reader
 from efferent.gateway.public_events import Position, parse_position
@@ -26,6 +28,8 @@ _HEADERS: Final = {
     "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",
 }
+
+_ERROR_FRAME: Final = b"event: error\ndata: %b\n\n"
 
 
 def preview_types(request: web.Request) -> frozenset[str]:
@@ -54,7 +58,10 @@ def resume_position(request: web.Request) -> Position | None:
 async def stream(
     request: web.Request, hub: LiveHub, session_id: SessionId, thread: str | None, *, heartbeat_s: float = HEARTBEAT_S
 ) -> web.StreamResponse:
-    """Answer with the session's events of one thread as they are committed, until the client leaves or all is told."""
+    """Answer with the session's events of one thread as they are committed, until the client leaves or all is told.
+
+    A stream whose key is revoked ends at once, with an error event that says so.
+    """
     wanted, resume = preview_types(request), resume_position(request)
     reader = await hub.open(session_id, thread, wanted)
     try:
@@ -70,8 +77,14 @@ async def stream(
             reader.start_after(opened_at)
         response = web.StreamResponse(headers=_HEADERS)
         await response.prepare(request)
-        with contextlib.suppress(ConnectionResetError, LogUnavailable, TimeoutError):
+        with (
+            contextlib.suppress(ConnectionResetError, LogUnavailable, TimeoutError),
+            keys_of(request).while_valid(caller_of(request).key_id, reader.cut),
+        ):
             await _write(response, reader, heartbeat_s)
+            if reader.is_cut:
+                async with asyncio.timeout(STALL_S):
+                    await response.write(_ERROR_FRAME % envelope(Unauthenticated(), request[REQUEST_ID]))
             await response.write_eof()
         return response
     finally:

@@ -150,7 +150,7 @@ def query_times(request: web.Request, name: str) -> dict[Literal["gt", "gte", "l
     for bound in ("gt", "gte", "lt", "lte"):
         text = request.query.get(f"{name}[{bound}]")
         if text:
-            bounds[bound] = _timestamp(f"{name}[{bound}]", text)
+            bounds[bound] = read_timestamp(f"{name}[{bound}]", text)
     return bounds
 
 
@@ -247,7 +247,8 @@ def _entries(count: int) -> str:
     return f"{count} entr{'y' if count == 1 else 'ies'}"
 
 
-def _timestamp(name: str, text: str) -> Timestamp:
+def read_timestamp(name: str, text: str) -> Timestamp:
+    """A client's point in time; without a zone it is UTC. Raises InvalidRequest naming the field."""
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:

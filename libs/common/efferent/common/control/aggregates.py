@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from efferent.common.control.kinds import set_pattern, subject_of
+from efferent.common.control.kinds import kind_at, set_pattern, subject_of
 from efferent.common.domain import timestamp
 from efferent.common.domain.control.aggregate import Change, ControlRecord, Kind, SetFacts, UnreadableRecord
 from efferent.common.domain.ids import ApiKeyId, WorkspaceId
@@ -88,6 +88,21 @@ class Aggregates:
             record = _decoded(kind, raw)
             if record.workspace_id == workspace_id:
                 yield record
+
+    async def children[R: Any](self, kind: Kind[R], workspace_id: WorkspaceId, parent_id: str) -> list[R]:
+        """Everything of a kind that lives in its parent's set now, read from the log, oldest first.
+
+        For cascades over sets that are small by their rules; lists are the projection's. Raises LogUnavailable.
+        """
+        newest: dict[str, ControlRecord[R]] = {}
+        async for raw in self._control_log.read(set_pattern(kind, parent_id)):
+            if kind_at(raw.subject) is kind:
+                newest[raw.subject] = _decoded(kind, raw)
+        return [
+            record.data
+            for record in newest.values()
+            if record.workspace_id == workspace_id and not kind.is_deleted(record)
+        ]
 
     async def execute[R: Any](
         self,

@@ -4,7 +4,14 @@ from typing import Any, Final
 
 from efferent.common.domain.control.agent import AGENT
 from efferent.common.domain.control.aggregate import Kind
+from efferent.common.domain.control.credential import CREDENTIAL
+from efferent.common.domain.control.deployment import DEPLOYMENT
+from efferent.common.domain.control.deployment_run import DEPLOYMENT_RUN
 from efferent.common.domain.control.environment import ENVIRONMENT
+from efferent.common.domain.control.file import FILE
+from efferent.common.domain.control.skill import SKILL
+from efferent.common.domain.control.vault import VAULT
+from efferent.common.domain.control.webhook_endpoint import WEBHOOK_ENDPOINT
 from efferent.common.domain.ids import WorkspaceId
 from efferent.common.jetstream import subjects
 
@@ -13,6 +20,13 @@ KINDS: Final[dict[str, Kind[Any]]] = {
     for kind in (
         AGENT,
         ENVIRONMENT,
+        VAULT,
+        CREDENTIAL,
+        WEBHOOK_ENDPOINT,
+        FILE,
+        SKILL,
+        DEPLOYMENT,
+        DEPLOYMENT_RUN,
     )
 }
 

@@ -5,12 +5,24 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from efferent.common.domain.attachments import AttachFile, Attachment
 from efferent.common.domain.content import DocumentBlock, ImageBlock, MessageBlock, ResultBlock, TextBlock
 from efferent.common.domain.context import Thought
 from efferent.common.domain.events.stop import RefusalStopDetails
-from efferent.common.domain.ids import BrainId, ClaimId, EnvironmentId, EventId, SessionId, ThreadId, WorkspaceId
+from efferent.common.domain.ids import (
+    BrainId,
+    ClaimId,
+    EnvironmentId,
+    EventId,
+    SessionId,
+    SessionResourceId,
+    ThreadId,
+    WorkspaceId,
+)
 from efferent.common.domain.resources.agent import AgentSnapshot, McpServer, Tool
 from efferent.common.domain.resources.environment import EnvironmentConfig
+from efferent.common.domain.resources.session_resource import PinnedSkill
+from efferent.common.domain.sealed import Sealed
 from efferent.common.domain.usage import BudgetLimit, ModelUsage
 
 # --- drafts: client events before they have an id -------------------------------------------------------------------
@@ -83,6 +95,11 @@ class CreateSession:
     metadata: dict[str, str] = field(default_factory=dict)
     deployment_id: str | None = None
     budget: BudgetLimit | None = None
+    vault_ids: tuple[str, ...] = ()
+    resources: tuple[Attachment, ...] = ()
+    sealed_tokens: Sealed | None = None
+    """Tokens of the repositories, by resource id."""
+    skills: tuple[PinnedSkill, ...] = ()
     initial_events: tuple[EventDraft, ...] = ()
 
 
@@ -143,7 +160,41 @@ class ArchiveThread:
     thread_id: ThreadId
 
 
-ClientCommand = CreateSession | SendEvents | UpdateSession | ArchiveSession | DeleteSession | ArchiveThread
+@dataclass(frozen=True, slots=True)
+class AddFile:
+    """Attach another file."""
+
+    file: AttachFile
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveResource:
+    """Take a file away."""
+
+    resource_id: SessionResourceId
+
+
+@dataclass(frozen=True, slots=True)
+class RotateRepositoryToken:
+    """Reach a repository with another token: the tokens of all repositories, sealed anew."""
+
+    resource_id: SessionResourceId
+    sealed: Sealed
+    replaces: Sealed | None
+    """The tokens that the new ones were made from."""
+
+
+ClientCommand = (
+    CreateSession
+    | SendEvents
+    | UpdateSession
+    | ArchiveSession
+    | DeleteSession
+    | ArchiveThread
+    | AddFile
+    | RemoveResource
+    | RotateRepositoryToken
+)
 
 # --- of brains ------------------------------------------------------------------------------------------------------
 

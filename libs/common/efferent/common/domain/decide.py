@@ -1,6 +1,7 @@
 """``decide``: what a command makes true, or why it is refused. Pure: time and randomness come in with the stamp."""
 
 from efferent.common.domain.commands import (
+    AddFile,
     ArchiveSession,
     ArchiveThread,
     ClaimTurn,
@@ -11,12 +12,15 @@ from efferent.common.domain.commands import (
     RecordFailure,
     RecordReply,
     RecordToolResult,
+    RemoveResource,
+    RotateRepositoryToken,
     SendEvents,
     StartRequest,
     TakeQueuedInput,
     UpdateSession,
 )
 from efferent.common.domain.decide_client import archive, archive_thread, create, delete, send, update
+from efferent.common.domain.decide_resources import add_file, remove_resource, rotate_token
 from efferent.common.domain.decide_turn import (
     claim_turn,
     record_compaction,
@@ -50,6 +54,12 @@ def decide(state: SessionState | None, command: Command, stamp: Stamp) -> Decisi
             return delete(state, stamp)
         case ArchiveThread():
             return archive_thread(state, command, stamp)
+        case AddFile():
+            return add_file(state, command, stamp)
+        case RemoveResource():
+            return remove_resource(state, command, stamp)
+        case RotateRepositoryToken():
+            return rotate_token(state, command, stamp)
         case ClaimTurn():
             return claim_turn(state, command, stamp)
         case TakeQueuedInput():

@@ -1,7 +1,9 @@
 """Decisions on what clients ask: create, send, update, archive, delete."""
 
+from functools import partial
 from typing import Final
 
+from efferent.common.domain.attachments import attached
 from efferent.common.domain.budget import ACCEPTED_AT_CAP, is_at_cap
 from efferent.common.domain.budget import check_change as check_budget
 from efferent.common.domain.commands import (
@@ -22,11 +24,13 @@ from efferent.common.domain.draft import Decision, Draft, Stamp, begin
 from efferent.common.domain.events import (
     InputQueued,
     MetadataCleared,
+    RepositoryTokensSealed,
     RequestAccepted,
     SessionArchived,
     SessionCreated,
     SessionDeleted,
     SessionUpdated,
+    SkillsPinned,
     SystemMessage,
     UserCustomToolResult,
     UserInterrupt,
@@ -73,11 +77,19 @@ def create(command: CreateSession, stamp: Stamp) -> Decision:
             environment_config=command.environment_config,
             title=command.title,
             metadata=command.metadata,
+            vault_ids=command.vault_ids,
             deployment_id=command.deployment_id,
             budget=command.budget,
             processed_at=at,
         ),
     )
+    for attachment in command.resources:
+        draft.add(partial(attached, attachment))
+    sealed = command.sealed_tokens
+    if sealed is not None:
+        draft.add(lambda id, at: RepositoryTokensSealed(id=id, sealed=sealed, processed_at=at))
+    if command.skills:
+        draft.add(lambda id, at: SkillsPinned(id=id, skills=command.skills, processed_at=at))
     echoes = tuple(_accept(draft, index, event) for index, event in enumerate(command.initial_events))
     return draft.decision(echoes)
 
@@ -87,7 +99,7 @@ def send(state: SessionState, command: SendEvents, stamp: Stamp) -> Decision:
     for key, event_ids in state.accepted_keys:
         if key == command.idempotency_key:
             return Decision(record=None, state=state, repeats=event_ids)
-    _refuse_when_over(state)
+    refuse_when_over(state)
     if len(state.queue) + len(command.events) > QUEUE_MAX:
         raise InvalidRequest(f"events: at most {QUEUE_MAX} events may wait in a session")
     _refuse_misplaced_system_message(state, command.events)
@@ -101,7 +113,7 @@ def send(state: SessionState, command: SendEvents, stamp: Stamp) -> Decision:
 
 def update(state: SessionState, command: UpdateSession, stamp: Stamp) -> Decision:
     """Change title, metadata, budget or the agent's tools; without an effective change nothing is recorded."""
-    _refuse_when_over(state)
+    refuse_when_over(state)
     draft = Draft(state, stamp)
     changed: dict[str, object] = {}
     if command.title is not None and command.title.title != state.title:
@@ -169,7 +181,8 @@ def archive_thread(state: SessionState, command: ArchiveThread, stamp: Stamp) ->
 # --- sending --------------------------------------------------------------------------------------------------------
 
 
-def _refuse_when_over(state: SessionState) -> None:
+def refuse_when_over(state: SessionState) -> None:
+    """Raise InvalidRequest when the session takes no changes any more."""
     if state.archived_at is not None:
         raise InvalidRequest(f"session {state.session_id} is archived")
     if isinstance(state.status, Terminated):

@@ -26,7 +26,6 @@ from efferent.common.domain.events import (
     UserToolConfirmation,
 )
 from efferent.common.domain.events.stop import (
-    BudgetReached,
     EndTurn,
     Exhausted,
     Failure,
@@ -57,6 +56,7 @@ from efferent.common.domain.turn_events import (
     compaction_limit,
     fail_call,
     failure_of,
+    pause,
     record_part,
     record_price,
     report_mcp_servers,
@@ -335,7 +335,7 @@ def _go_on(draft: Draft) -> None:
     elif state.calls:
         say_idle(draft, RequiresAction(event_ids=blockers(state)))
     elif is_at_cap(state, draft.at()):
-        say_idle(draft, BudgetReached())
+        pause(draft)
     elif state.compaction_due:
         if state.compactions >= COMPACTIONS_MAX:
             _give_up(draft, compaction_limit(COMPACTIONS_MAX))
@@ -349,7 +349,7 @@ def _go_on(draft: Draft) -> None:
 def _request(draft: Draft) -> None:
     """A request that a lost brain had begun is made again, unless the budget was reached meanwhile."""
     if is_at_cap(draft.state, draft.at()):
-        say_idle(draft, BudgetReached())
+        pause(draft)
     else:
         start_span(draft)
 

@@ -22,7 +22,10 @@ from efferent.common.domain.events import (
     ModelRequestPriced,
     ModelThought,
     PublicEvent,
+    RepositoryTokensSealed,
     RequestAccepted,
+    ResourceAttached,
+    ResourceRemoved,
     RetryScheduled,
     SessionArchived,
     SessionCreated,
@@ -39,6 +42,7 @@ from efferent.common.domain.events import (
     SessionThreadStatusTerminated,
     SessionUpdated,
     SessionUsage,
+    SkillsPinned,
     SpanModelRequestEnd,
     SpanModelRequestStart,
     SpanOutcomeEvaluationEnd,
@@ -59,15 +63,19 @@ from efferent.common.domain.events import (
     WorkflowRunStatusEnded,
     WorkflowRunStatusIdle,
     WorkflowRunStatusRunning,
+    WorkPaused,
 )
+from efferent.common.domain.events.stop import RepositoryCloneError
 from efferent.common.domain.ids import EventId
 from efferent.common.domain.record import Record
 from efferent.common.domain.replacing import replace
 from efferent.common.domain.resources.environment import SelfHostedConfig
+from efferent.common.domain.resources.session_resource import id_of
 from efferent.common.domain.state import (
     ANSWERS_MAX,
     IDEMPOTENCY_KEYS_MAX,
     Answer,
+    Attached,
     AwaitingConfirmation,
     AwaitingResult,
     CallPhase,
@@ -89,8 +97,22 @@ from efferent.common.domain.timestamp import Timestamp, seconds_between
 def fold(state: SessionState | None, records: Iterable[Record]) -> SessionState | None:
     """Fold whole records, in order."""
     for record in records:
-        for entry in record.entries:
-            state = evolve(state, entry.event)
+        state = fold_events(state, [entry.event for entry in record.entries])
+    return state
+
+
+def fold_events(state: SessionState | None, events: Iterable[PublicEvent | InternalEvent]) -> SessionState | None:
+    """Fold events, in order: the same as ``evolve`` for each, but the time of the last one is kept once."""
+    latest = Timestamp("")
+    for event in events:
+        if isinstance(event, SessionCreated):
+            state, latest = _created(event), Timestamp("")
+        elif state is not None:
+            state = _changed(state, event)
+            if event.processed_at is not None and event.processed_at > latest:
+                latest = event.processed_at
+    if state is not None and latest > state.last_at:
+        return replace(state, last_at=latest)
     return state
 
 
@@ -133,11 +155,8 @@ def _changed(state: SessionState, event: PublicEvent | InternalEvent) -> Session
             return _span_ended(state, event)
         case ModelRequestPriced():
             return replace(state, totals=_priced(state.totals, event.list_cost_micro_usd))
-        case SessionThreadStatusRunning() | SessionUsage():
+        case SessionThreadStatusRunning() | SessionThreadStatusIdle() | SessionUsage():
             return state
-        case SessionThreadStatusIdle():
-            is_paused = event.stop_reason.type == "budget_reached"
-            return state if state.is_paused == is_paused else replace(state, is_paused=is_paused)
         case InputQueued():
             return _queued(state, event)
         case TurnClaimed():
@@ -146,7 +165,7 @@ def _changed(state: SessionState, event: PublicEvent | InternalEvent) -> Session
         case UserMessage() | SystemMessage():
             return _context(_dequeued(state, event.id), event.id)
         case AgentMessage():
-            return _context(replace(state, compactions=0), event.id)
+            return replace(state, compactions=0, last_context_event=event.id)
         case AgentToolUse():
             return _called(state, event.id, ToolCall(event.id, event.name, event.input, *_placed(state, event)))
         case AgentToolResult():
@@ -156,8 +175,15 @@ def _changed(state: SessionState, event: PublicEvent | InternalEvent) -> Session
         case SessionStatusIdle():
             ended = _stop_clock(state, event.processed_at)
             return replace(
-                ended, status=Idle(event.stop_reason), claim=None, stalled_claims=0, updated_at=event.processed_at
+                ended,
+                status=Idle(event.stop_reason),
+                is_paused=False,
+                claim=None,
+                stalled_claims=0,
+                updated_at=event.processed_at,
             )
+        case WorkPaused():
+            return replace(state, is_paused=True)
         case RequestAccepted():
             kept = (*state.accepted_keys, (event.idempotency_key, event.event_ids))
             return replace(state, accepted_keys=kept[-IDEMPOTENCY_KEYS_MAX:])
@@ -200,6 +226,19 @@ def _changed(state: SessionState, event: PublicEvent | InternalEvent) -> Session
             return replace(state, compaction_due=True)
         case ContextCompacted():
             return replace(state, compaction_due=False, compactions=state.compactions + 1)
+        case ResourceAttached():
+            held = Attached(event.resource, event.content)
+            return replace(state, resources=(*state.resources, held), updated_at=event.processed_at)
+        case ResourceRemoved():
+            kept_resources = tuple(held for held in state.resources if id_of(held.resource) != event.resource_id)
+            return replace(state, resources=kept_resources, updated_at=event.processed_at)
+        case RepositoryTokensSealed():
+            return _tokens_sealed(state, event)
+        case SkillsPinned():
+            return replace(state, skills=event.skills)
+        case SessionError():
+            is_repository = isinstance(event.error, RepositoryCloneError)
+            return replace(state, repositories_failed=True) if is_repository else state
         case (
             ModelThought()
             | AgentThinking()
@@ -207,7 +246,6 @@ def _changed(state: SessionState, event: PublicEvent | InternalEvent) -> Session
             | AgentThreadMessageReceived()
             | AgentThreadMessageSent()
             | SessionStatusRescheduled()
-            | SessionError()
             | SessionThreadCreated()
             | SessionThreadStatusRescheduled()
             | SessionThreadStatusTerminated()
@@ -254,9 +292,8 @@ def _queued(state: SessionState, event: InputQueued) -> SessionState:
 
 
 def _dequeued(state: SessionState, event_id: EventId) -> SessionState:
-    if not any(item.id == event_id for item in state.queue):
-        return state
-    return replace(state, queue=tuple(item for item in state.queue if item.id != event_id))
+    remaining = tuple([item for item in state.queue if item.id != event_id])
+    return state if len(remaining) == len(state.queue) else replace(state, queue=remaining)
 
 
 def _context(state: SessionState, event_id: EventId) -> SessionState:
@@ -284,11 +321,9 @@ def _priced(totals: Totals, list_cost_micro_usd: int | None) -> Totals:
 
 
 def _stop_clock(state: SessionState, at: Timestamp) -> SessionState:
-    totals = replace(state.totals, turns_ended=state.totals.turns_ended + 1)
-    if isinstance(state.status, Running):
-        worked = seconds_between(state.status.since, at)
-        totals = replace(totals, active_seconds=totals.active_seconds + worked)
-    return replace(state, totals=totals)
+    worked = seconds_between(state.status.since, at) if isinstance(state.status, Running) else 0.0
+    ended, active = state.totals.turns_ended + 1, state.totals.active_seconds + worked
+    return replace(state, totals=replace(state.totals, turns_ended=ended, active_seconds=active))
 
 
 def _rescheduled(state: SessionState, event: RetryScheduled) -> SessionState:
@@ -314,11 +349,13 @@ def _span_ended(state: SessionState, event: SpanModelRequestEnd) -> SessionState
         cache_creation_tokens=state.totals.cache_creation_tokens + used.cache_creation_input_tokens,
         cache_read_tokens=state.totals.cache_read_tokens + used.cache_read_input_tokens,
     )
-    state = replace(_span(state, None), totals=totals)
-    if isinstance(state.status, Running) and not event.is_error:
-        advanced = replace(state.status, rounds=state.status.rounds + 1, failures=0)
-        return replace(state, status=advanced, stalled_claims=0)
-    return state
+    status = state.status
+    if not isinstance(status, Running):
+        return replace(state, totals=totals)
+    if event.is_error:
+        return replace(state, totals=totals, status=replace(status, span_id=None))
+    advanced = replace(status, span_id=None, rounds=status.rounds + 1, failures=0)
+    return replace(state, totals=totals, status=advanced, stalled_claims=0)
 
 
 def _placed(state: SessionState, event: AgentToolUse) -> tuple[Runner, CallPhase]:
@@ -341,7 +378,7 @@ def denial_text(event: AgentToolUse) -> str:
 
 
 def _called(state: SessionState, event_id: EventId, call: ToolCall) -> SessionState:
-    return _context(replace(state, calls=(*state.calls, call), compactions=0), event_id)
+    return replace(state, calls=(*state.calls, call), compactions=0, last_context_event=event_id)
 
 
 def _confirmed(state: SessionState, event: UserToolConfirmation) -> SessionState:
@@ -359,12 +396,26 @@ def _confirmed(state: SessionState, event: UserToolConfirmation) -> SessionState
 
 def _settled(state: SessionState, call_id: EventId, event_id: EventId) -> SessionState:
     remaining = tuple(call for call in state.calls if call.id != call_id)
-    return _context(replace(state, calls=remaining, stalled_claims=0), event_id)
+    return replace(state, calls=remaining, stalled_claims=0, last_context_event=event_id)
 
 
 def _answered(state: SessionState, call_id: EventId, event: UserCustomToolResult | UserToolResult) -> SessionState:
     known = Answer(call_id, event.id, result_digest(event), event.processed_at)
     return replace(state, answers=(*state.answers, known)[-ANSWERS_MAX:])
+
+
+def _tokens_sealed(state: SessionState, event: RepositoryTokensSealed) -> SessionState:
+    def touched(held: Attached) -> Attached:
+        if event.rotated is None or id_of(held.resource) != event.rotated:
+            return held
+        return Attached(held.resource.model_copy(update={"updated_at": event.processed_at}), held.content)
+
+    return replace(
+        state,
+        sealed_tokens=event.sealed,
+        resources=tuple(touched(held) for held in state.resources),
+        updated_at=event.processed_at,
+    )
 
 
 def _updated(state: SessionState, event: SessionUpdated) -> SessionState:

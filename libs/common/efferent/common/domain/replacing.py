@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dataclasses import replace
 else:
+    _new, _set = object.__new__, object.__setattr__
 
     def replace(old, /, **changes):
         """A copy of the frozen dataclass with these fields changed."""
-        new = object.__new__(old.__class__)
-        object.__setattr__(new, "__dict__", old.__dict__ | changes)
+        new = _new(old.__class__)
+        _set(new, "__dict__", old.__dict__ | changes)
         return new
 
 

@@ -15,6 +15,14 @@ from efferent.common.domain.ids import BrainId, ClaimId, EnvironmentId, EventId,
 from efferent.common.domain.replacing import replace
 from efferent.common.domain.resources.agent import AgentSnapshot
 from efferent.common.domain.resources.environment import EnvironmentConfig
+from efferent.common.domain.resources.session_resource import (
+    FileResource,
+    GithubRepositoryResource,
+    MemoryStoreResource,
+    PinnedSkill,
+    StoredContent,
+)
+from efferent.common.domain.sealed import Sealed
 from efferent.common.domain.timestamp import Timestamp
 from efferent.common.domain.transitions import StatusName
 from efferent.common.domain.usage import BudgetLimit, with_running_time
@@ -127,6 +135,15 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Attached:
+    """A resource of the session, with what clients are not shown of it."""
+
+    resource: FileResource | GithubRepositoryResource | MemoryStoreResource
+    content: StoredContent | None = None
+    """Where a file's bytes are."""
+
+
+@dataclass(frozen=True)
 class Totals:
     """What the session has used so far."""
 
@@ -177,6 +194,12 @@ class SessionState:
     last_context_event: EventId | None = None
     answers: tuple[Answer, ...] = ()
     accepted_keys: tuple[tuple[str, tuple[EventId, ...]], ...] = ()
+    resources: tuple[Attached, ...] = ()
+    sealed_tokens: Sealed | None = None
+    """Tokens of the session's repositories, by resource id."""
+    skills: tuple[PinnedSkill, ...] = ()
+    repositories_failed: bool = False
+    """Whether it was said that the session's repositories could not be fetched."""
 
     def call(self, call_id: str) -> ToolCall | None:
         """The call with this event id that has no result yet."""

@@ -36,6 +36,11 @@ def after(timestamp: Timestamp) -> Timestamp:
     return from_datetime(to_datetime(timestamp) + _MICROSECOND)
 
 
+def later(timestamp: Timestamp, seconds: float) -> Timestamp:
+    """That many seconds later; earlier when negative."""
+    return from_datetime(to_datetime(timestamp) + timedelta(seconds=seconds))
+
+
 def seconds_between(start: Timestamp, end: Timestamp) -> float:
     """Seconds from start to end, never negative."""
     return max(0.0, (to_datetime(end) - to_datetime(start)).total_seconds())

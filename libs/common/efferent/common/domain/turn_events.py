@@ -31,6 +31,7 @@ from efferent.common.domain.events import (
     SpanModelRequestEnd,
     SpanModelRequestStart,
     TurnClaimed,
+    WorkPaused,
 )
 from efferent.common.domain.events.stop import (
     BillingError,
@@ -192,6 +193,12 @@ def say_idle(draft: Draft, reason: StopReason, details: RefusalStopDetails | Non
     draft.add(
         lambda id, at: SessionStatusIdle(id=id, stop_reason=session_reason, stop_details=details, processed_at=at)
     )
+
+
+def pause(draft: Draft) -> None:
+    """The budget is reached and work is left: idle until there is more money."""
+    say_idle(draft, BudgetReached())
+    draft.add(lambda id, at: WorkPaused(id=id, processed_at=at))
 
 
 def say_terminated(draft: Draft) -> None:

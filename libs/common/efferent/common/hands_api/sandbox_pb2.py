@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x65\x66\x66\x65rent/hands/v1/sandbox.proto\x12\x11\x65\x66\x66\x65rent.hands.v1\"W\n\x0e\x45xecuteRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\x0c\n\x04tool\x18\x03 \x01(\t\x12\x12\n\ninput_json\x18\x04 \x01(\t\"z\n\x0c\x45xecuteEvent\x12\x30\n\x06output\x18\x01 \x01(\x0b\x32\x1e.efferent.hands.v1.OutputChunkH\x00\x12/\n\x06result\x18\x02 \x01(\x0b\x32\x1d.efferent.hands.v1.CallResultH\x00\x42\x07\n\x05\x65vent\"\x1b\n\x0bOutputChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"4\n\nCallResult\x12\x14\n\x0c\x63ontent_json\x18\x01 \x01(\t\x12\x10\n\x08is_error\x18\x02 \x01(\x08\"4\n\rCancelRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\"\x10\n\x0e\x43\x61ncelResponse\"$\n\x0eReleaseRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\x11\n\x0fReleaseResponse\"\x0e\n\x0c\x43heckRequest\"?\n\rCheckResponse\x12\r\n\x05ready\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t2\xc9\x02\n\tSandboxes\x12O\n\x07\x45xecute\x12!.efferent.hands.v1.ExecuteRequest\x1a\x1f.efferent.hands.v1.ExecuteEvent0\x01\x12M\n\x06\x43\x61ncel\x12 .efferent.hands.v1.CancelRequest\x1a!.efferent.hands.v1.CancelResponse\x12P\n\x07Release\x12!.efferent.hands.v1.ReleaseRequest\x1a\".efferent.hands.v1.ReleaseResponse\x12J\n\x05\x43heck\x12\x1f.efferent.hands.v1.CheckRequest\x1a .efferent.hands.v1.CheckResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x65\x66\x66\x65rent/hands/v1/sandbox.proto\x12\x11\x65\x66\x66\x65rent.hands.v1\"j\n\x0e\x45xecuteRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\x0c\n\x04tool\x18\x03 \x01(\t\x12\x12\n\ninput_json\x18\x04 \x01(\t\x12\x11\n\tplacement\x18\x05 \x01(\t\"z\n\x0c\x45xecuteEvent\x12\x30\n\x06output\x18\x01 \x01(\x0b\x32\x1e.efferent.hands.v1.OutputChunkH\x00\x12/\n\x06result\x18\x02 \x01(\x0b\x32\x1d.efferent.hands.v1.CallResultH\x00\x42\x07\n\x05\x65vent\"\x1b\n\x0bOutputChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"4\n\nCallResult\x12\x14\n\x0c\x63ontent_json\x18\x01 \x01(\t\x12\x10\n\x08is_error\x18\x02 \x01(\x08\"\xc5\x01\n\x0ePrepareRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x11\n\tplacement\x18\x02 \x01(\t\x12,\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x1d.efferent.hands.v1.PlacedFile\x12.\n\x06skills\x18\x04 \x03(\x0b\x32\x1e.efferent.hands.v1.PlacedSkill\x12.\n\x06stores\x18\x05 \x03(\x0b\x32\x1e.efferent.hands.v1.PlacedStore\"@\n\nPlacedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x10\n\x08\x62lob_key\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"-\n\x0bPlacedSkill\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x62lob_key\x18\x02 \x01(\t\"a\n\x0bPlacedStore\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\tread_only\x18\x02 \x01(\x08\x12\x31\n\x08memories\x18\x03 \x03(\x0b\x32\x1f.efferent.hands.v1.PlacedMemory\"F\n\x0cPlacedMemory\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x10\n\x08\x62lob_key\x18\x02 \x01(\t\x12\x16\n\x0e\x63ontent_sha256\x18\x03 \x01(\t\"\x11\n\x0fPrepareResponse\"$\n\x0e\x43ollectRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"~\n\x0f\x43ollectResponse\x12*\n\x07outputs\x18\x01 \x03(\x0b\x32\x19.efferent.hands.v1.Output\x12\x31\n\x08memories\x18\x02 \x03(\x0b\x32\x1f.efferent.hands.v1.MemoryChange\x12\x0c\n\x04more\x18\x03 \x01(\x08\"9\n\x06Output\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05stamp\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"u\n\x0cMemoryChange\x12\x12\n\nstore_path\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x13\n\x0b\x62\x61se_sha256\x18\x03 \x01(\t\x12\x11\n\x07written\x18\x04 \x01(\x0cH\x00\x12\x11\n\x07\x64\x65leted\x18\x05 \x01(\x08H\x00\x42\x08\n\x06\x63hange\"D\n\x11ReadOutputRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\r\n\x05stamp\x18\x03 \x01(\t\"O\n\rSettleRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12*\n\x07outputs\x18\x02 \x03(\x0b\x32\x19.efferent.hands.v1.Output\"\x10\n\x0eSettleResponse\"4\n\rCancelRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\"\x10\n\x0e\x43\x61ncelResponse\"$\n\x0eReleaseRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\x11\n\x0fReleaseResponse\"\x0e\n\x0c\x43heckRequest\"?\n\rCheckResponse\x12\r\n\x05ready\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t2\x92\x05\n\tSandboxes\x12O\n\x07\x45xecute\x12!.efferent.hands.v1.ExecuteRequest\x1a\x1f.efferent.hands.v1.ExecuteEvent0\x01\x12P\n\x07Prepare\x12!.efferent.hands.v1.PrepareRequest\x1a\".efferent.hands.v1.PrepareResponse\x12P\n\x07\x43ollect\x12!.efferent.hands.v1.CollectRequest\x1a\".efferent.hands.v1.CollectResponse\x12T\n\nReadOutput\x12$.efferent.hands.v1.ReadOutputRequest\x1a\x1e.efferent.hands.v1.OutputChunk0\x01\x12M\n\x06Settle\x12 .efferent.hands.v1.SettleRequest\x1a!.efferent.hands.v1.SettleResponse\x12M\n\x06\x43\x61ncel\x12 .efferent.hands.v1.CancelRequest\x1a!.efferent.hands.v1.CancelResponse\x12P\n\x07Release\x12!.efferent.hands.v1.ReleaseRequest\x1a\".efferent.hands.v1.ReleaseResponse\x12J\n\x05\x43heck\x12\x1f.efferent.hands.v1.CheckRequest\x1a .efferent.hands.v1.CheckResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,25 +32,51 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'efferent.hands.v1.sandbox_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EXECUTEREQUEST']._serialized_start=54
-  _globals['_EXECUTEREQUEST']._serialized_end=141
-  _globals['_EXECUTEEVENT']._serialized_start=143
-  _globals['_EXECUTEEVENT']._serialized_end=265
-  _globals['_OUTPUTCHUNK']._serialized_start=267
-  _globals['_OUTPUTCHUNK']._serialized_end=294
-  _globals['_CALLRESULT']._serialized_start=296
-  _globals['_CALLRESULT']._serialized_end=348
-  _globals['_CANCELREQUEST']._serialized_start=350
-  _globals['_CANCELREQUEST']._serialized_end=402
-  _globals['_CANCELRESPONSE']._serialized_start=404
-  _globals['_CANCELRESPONSE']._serialized_end=420
-  _globals['_RELEASEREQUEST']._serialized_start=422
-  _globals['_RELEASEREQUEST']._serialized_end=458
-  _globals['_RELEASERESPONSE']._serialized_start=460
-  _globals['_RELEASERESPONSE']._serialized_end=477
-  _globals['_CHECKREQUEST']._serialized_start=479
-  _globals['_CHECKREQUEST']._serialized_end=493
-  _globals['_CHECKRESPONSE']._serialized_start=495
-  _globals['_CHECKRESPONSE']._serialized_end=558
-  _globals['_SANDBOXES']._serialized_start=561
-  _globals['_SANDBOXES']._serialized_end=890
+  _globals['_EXECUTEREQUEST']._serialized_end=160
+  _globals['_EXECUTEEVENT']._serialized_start=162
+  _globals['_EXECUTEEVENT']._serialized_end=284
+  _globals['_OUTPUTCHUNK']._serialized_start=286
+  _globals['_OUTPUTCHUNK']._serialized_end=313
+  _globals['_CALLRESULT']._serialized_start=315
+  _globals['_CALLRESULT']._serialized_end=367
+  _globals['_PREPAREREQUEST']._serialized_start=370
+  _globals['_PREPAREREQUEST']._serialized_end=567
+  _globals['_PLACEDFILE']._serialized_start=569
+  _globals['_PLACEDFILE']._serialized_end=633
+  _globals['_PLACEDSKILL']._serialized_start=635
+  _globals['_PLACEDSKILL']._serialized_end=680
+  _globals['_PLACEDSTORE']._serialized_start=682
+  _globals['_PLACEDSTORE']._serialized_end=779
+  _globals['_PLACEDMEMORY']._serialized_start=781
+  _globals['_PLACEDMEMORY']._serialized_end=851
+  _globals['_PREPARERESPONSE']._serialized_start=853
+  _globals['_PREPARERESPONSE']._serialized_end=870
+  _globals['_COLLECTREQUEST']._serialized_start=872
+  _globals['_COLLECTREQUEST']._serialized_end=908
+  _globals['_COLLECTRESPONSE']._serialized_start=910
+  _globals['_COLLECTRESPONSE']._serialized_end=1036
+  _globals['_OUTPUT']._serialized_start=1038
+  _globals['_OUTPUT']._serialized_end=1095
+  _globals['_MEMORYCHANGE']._serialized_start=1097
+  _globals['_MEMORYCHANGE']._serialized_end=1214
+  _globals['_READOUTPUTREQUEST']._serialized_start=1216
+  _globals['_READOUTPUTREQUEST']._serialized_end=1284
+  _globals['_SETTLEREQUEST']._serialized_start=1286
+  _globals['_SETTLEREQUEST']._serialized_end=1365
+  _globals['_SETTLERESPONSE']._serialized_start=1367
+  _globals['_SETTLERESPONSE']._serialized_end=1383
+  _globals['_CANCELREQUEST']._serialized_start=1385
+  _globals['_CANCELREQUEST']._serialized_end=1437
+  _globals['_CANCELRESPONSE']._serialized_start=1439
+  _globals['_CANCELRESPONSE']._serialized_end=1455
+  _globals['_RELEASEREQUEST']._serialized_start=1457
+  _globals['_RELEASEREQUEST']._serialized_end=1493
+  _globals['_RELEASERESPONSE']._serialized_start=1495
+  _globals['_RELEASERESPONSE']._serialized_end=1512
+  _globals['_CHECKREQUEST']._serialized_start=1514
+  _globals['_CHECKREQUEST']._serialized_end=1528
+  _globals['_CHECKRESPONSE']._serialized_start=1530
+  _globals['_CHECKRESPONSE']._serialized_end=1593
+  _globals['_SANDBOXES']._serialized_start=1596
+  _globals['_SANDBOXES']._serialized_end=2254
 # @@protoc_insertion_point(module_scope)

@@ -39,6 +39,26 @@ class SandboxesStub:
                 request_serializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.ExecuteRequest.SerializeToString,
                 response_deserializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.ExecuteEvent.FromString,
                 _registered_method=True)
+        self.Prepare = channel.unary_unary(
+                '/efferent.hands.v1.Sandboxes/Prepare',
+                request_serializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.PrepareRequest.SerializeToString,
+                response_deserializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.PrepareResponse.FromString,
+                _registered_method=True)
+        self.Collect = channel.unary_unary(
+                '/efferent.hands.v1.Sandboxes/Collect',
+                request_serializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.CollectRequest.SerializeToString,
+                response_deserializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.CollectResponse.FromString,
+                _registered_method=True)
+        self.ReadOutput = channel.unary_stream(
+                '/efferent.hands.v1.Sandboxes/ReadOutput',
+                request_serializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.ReadOutputRequest.SerializeToString,
+                response_deserializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.OutputChunk.FromString,
+                _registered_method=True)
+        self.Settle = channel.unary_unary(
+                '/efferent.hands.v1.Sandboxes/Settle',
+                request_serializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.SettleRequest.SerializeToString,
+                response_deserializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.SettleResponse.FromString,
+                _registered_method=True)
         self.Cancel = channel.unary_unary(
                 '/efferent.hands.v1.Sandboxes/Cancel',
                 request_serializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.CancelRequest.SerializeToString,
@@ -62,6 +82,35 @@ class SandboxesServicer:
     def Execute(self, request, context):
         """Run a tool call. Asking again for the same call_id attaches to the running call or returns its recorded result;
         a call that was started and whose result was lost answers with an error result, never with a second run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Prepare(self, request, context):
+        """Place files, skills and memories where the session's tools find them; the whole set each time. What is there
+        already stays, what is not named any more goes. A call names the placement that it needs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Collect(self, request, context):
+        """What the session's tools have made since it was last asked: new outputs, and changes in writable memory stores.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadOutput(self, request, context):
+        """The bytes of an output.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Settle(self, request, context):
+        """These outputs are kept elsewhere now: Collect does not name them again until they change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,6 +144,26 @@ def add_SandboxesServicer_to_server(servicer, server):
                     servicer.Execute,
                     request_deserializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.ExecuteRequest.FromString,
                     response_serializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.ExecuteEvent.SerializeToString,
+            ),
+            'Prepare': grpc.unary_unary_rpc_method_handler(
+                    servicer.Prepare,
+                    request_deserializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.PrepareRequest.FromString,
+                    response_serializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.PrepareResponse.SerializeToString,
+            ),
+            'Collect': grpc.unary_unary_rpc_method_handler(
+                    servicer.Collect,
+                    request_deserializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.CollectRequest.FromString,
+                    response_serializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.CollectResponse.SerializeToString,
+            ),
+            'ReadOutput': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadOutput,
+                    request_deserializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.ReadOutputRequest.FromString,
+                    response_serializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.OutputChunk.SerializeToString,
+            ),
+            'Settle': grpc.unary_unary_rpc_method_handler(
+                    servicer.Settle,
+                    request_deserializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.SettleRequest.FromString,
+                    response_serializer=efferent_dot_hands_dot_v1_dot_sandbox__pb2.SettleResponse.SerializeToString,
             ),
             'Cancel': grpc.unary_unary_rpc_method_handler(
                     servicer.Cancel,
@@ -139,6 +208,114 @@ class Sandboxes:
             '/efferent.hands.v1.Sandboxes/Execute',
             efferent_dot_hands_dot_v1_dot_sandbox__pb2.ExecuteRequest.SerializeToString,
             efferent_dot_hands_dot_v1_dot_sandbox__pb2.ExecuteEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Prepare(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/efferent.hands.v1.Sandboxes/Prepare',
+            efferent_dot_hands_dot_v1_dot_sandbox__pb2.PrepareRequest.SerializeToString,
+            efferent_dot_hands_dot_v1_dot_sandbox__pb2.PrepareResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Collect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/efferent.hands.v1.Sandboxes/Collect',
+            efferent_dot_hands_dot_v1_dot_sandbox__pb2.CollectRequest.SerializeToString,
+            efferent_dot_hands_dot_v1_dot_sandbox__pb2.CollectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadOutput(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/efferent.hands.v1.Sandboxes/ReadOutput',
+            efferent_dot_hands_dot_v1_dot_sandbox__pb2.ReadOutputRequest.SerializeToString,
+            efferent_dot_hands_dot_v1_dot_sandbox__pb2.OutputChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Settle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/efferent.hands.v1.Sandboxes/Settle',
+            efferent_dot_hands_dot_v1_dot_sandbox__pb2.SettleRequest.SerializeToString,
+            efferent_dot_hands_dot_v1_dot_sandbox__pb2.SettleResponse.FromString,
             options,
             channel_credentials,
             insecure,

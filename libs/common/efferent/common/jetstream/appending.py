@@ -21,6 +21,7 @@ _APPEND_IN_FLIGHT: Final = 10164
 _FULL: Final = frozenset({10023, 10028, 10047, 10077, 10109})
 """Out of resources, memory, storage; the store failed; message or byte limits."""
 
+_TTL_HEADER: Final = "Nats-TTL"
 _LAST_IN_DESCRIPTION: Final = re.compile(r"(\d+)\s*$")
 
 
@@ -34,6 +35,8 @@ class Append:
     fence: str
     """Pattern whose last sequence must be ``expected``; it matches ``subject``."""
     expected: int
+    ttl_s: int | None = None
+    """Seconds after which the message is removed, in streams that allow it; None: never."""
 
 
 class Appender:
@@ -51,6 +54,8 @@ class Appender:
             FENCE_HEADER: append.fence,
             ID_HEADER: append.message_id,
         }
+        if append.ttl_s is not None:
+            headers[_TTL_HEADER] = f"{append.ttl_s}s"
         deadline = api.Deadline.after(self._deadline_s)
         while True:
             try:

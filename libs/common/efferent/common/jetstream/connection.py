@@ -24,6 +24,9 @@ PENDING_BYTES_MAX: Final = 8 * 1024 * 1024
 """Bytes that wait for the socket (or for a reconnect) before a publish waits (or is refused)."""
 
 NO_RESPONDERS: Final = "503"
+_STATUS_AT: Final = len("NATS/1.0")
+_SPACE: Final = ord(" ")
+"""Stands after the protocol's name where a message has a status of the server."""
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 _log = logging.getLogger(__name__)
@@ -83,14 +86,31 @@ class _Sink:
         return False
 
     def set_result(self, message: Any) -> None:
+        self.deliver(Message(message.subject, message.reply, message.data, message.headers or _NO_HEADERS))
+
+    def deliver(self, message: Message) -> None:
+        """Pass on a message."""
         try:
-            self._deliver(Message(message.subject, message.reply, message.data, message.headers or _NO_HEADERS))
+            self._deliver(message)
         except Exception as error:  # an error here would end the read loop of the whole connection
             _log.error("a subscriber failed", exc_info=error, extra={"subject": message.subject})
 
 
 class _LeanClient(Client):  # type: ignore[misc]  # the library has no types
-    """The library's client with a header parser that is four times as fast: headers are half the cost of a replay."""
+    """The library's client with a shorter way for messages to a ``_Sink``: they are half the cost of a replay."""
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        subscription = self._subs.get(sid)
+        sink = subscription._future if subscription is not None else None
+        has_status = headers is not None and headers[_STATUS_AT] == _SPACE
+        if not isinstance(sink, _Sink) or subscription._max_msgs or has_status:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        subscription._received += 1
+        self.stats["in_msgs"] += 1
+        self.stats["in_bytes"] += len(data)
+        fields = self._parse_header_lines(headers[_STATUS_AT:]) if headers else _NO_HEADERS
+        sink.deliver(Message(subject.decode(), reply.decode(), data, fields))
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:

@@ -171,10 +171,7 @@ def raw_record(message: Message) -> RawRecord:
     """The record in an answer to a direct get or in a republished message."""
     headers = message.headers
     return RawRecord(
-        sequence=int(headers["Nats-Sequence"]),
-        subject=headers["Nats-Subject"],
-        payload=message.data,
-        previous=int(headers.get(EXPECTED_HEADER, 0)),
+        int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data, int(headers.get(EXPECTED_HEADER, 0))
     )
 
 

@@ -9,7 +9,7 @@ from efferent.common.jetstream import api, subjects
 from efferent.common.jetstream.appending import Append, Appender
 from efferent.common.jetstream.connection import Connection
 from efferent.common.jetstream.reading import PAGE_RECORDS, StreamReader
-from efferent.common.ports import BlobStore, LogUnavailable, LogUnreadable, RawRecord
+from efferent.common.ports import BlobsUnavailable, BlobStore, LogUnavailable, LogUnreadable, RawRecord
 
 
 class RecordPayloads:
@@ -19,7 +19,7 @@ class RecordPayloads:
         self._blobs = blobs
 
     async def resolve(self, payload: bytes) -> bytes:
-        """The encoded record itself. Raises LogUnreadable when its blob is gone."""
+        """The encoded record itself. Raises LogUnreadable when its blob is gone, LogUnavailable."""
         key = codec.claimed_key(payload)
         if key is None:
             return payload
@@ -27,6 +27,8 @@ class RecordPayloads:
             return await self._blobs.get(key)
         except KeyError as error:
             raise LogUnreadable(f"there is no blob {key}") from error
+        except BlobsUnavailable as error:
+            raise LogUnavailable(str(error)) from error
 
     async def stored(self, raw: RawRecord) -> StoredRecord:
         """Decode a message of ``SESSIONS``. Raises LogUnreadable."""
@@ -65,7 +67,10 @@ class JetStreamSessionLog:
         payload = codec.encode(record)
         if len(payload) > codec.RECORD_BYTES_MAX:
             key, claim = codec.claim(session_id, record)
-            await self._blobs.put(key, payload)
+            try:
+                await self._blobs.put(key, payload)
+            except BlobsUnavailable as error:
+                raise LogUnavailable(str(error)) from error
             payload = claim
         return await self._appender.append(
             Append(
@@ -85,6 +90,13 @@ class JetStreamSessionLog:
         async for page in self._reader.pages(pattern, after=after, reach=reach):
             for raw in page:
                 yield await self._payloads.stored(raw)
+
+    async def claimed_keys(self, session_id: SessionId) -> AsyncGenerator[str]:
+        """Keys of the blobs that records of the session stand for; the blobs are not read. Raises LogUnavailable."""
+        async for page in self._reader.pages(subjects.session_fence(session_id), after=0, reach=None):
+            for raw in page:
+                if (key := codec.claimed_key(raw.payload)) is not None:
+                    yield key
 
     async def last_sequence(self, session_id: SessionId) -> int:
         """Sequence of the session's newest record; 0 when it has none. Raises LogUnavailable."""

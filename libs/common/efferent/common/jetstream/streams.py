@@ -1,4 +1,4 @@
-"""The two streams, declared. Making them is idempotent, so every service does it at its start."""
+"""The streams, declared. Making them is idempotent, so every service does it at its start."""
 
 from typing import Any, Final
 
@@ -13,12 +13,15 @@ _DUPLICATE_WINDOW_NS: Final = 120 * 10**9
 
 
 async def declare(connection: Connection, *, replicas: int = 1, deadline_s: float = DECLARE_WITHIN_S) -> None:
-    """Make ``SESSIONS`` and ``CONTROL``, or bring existing ones up to date. Raises LogUnavailable, ApiError."""
+    """Make every stream, or bring existing ones up to date. Raises LogUnavailable, ApiError."""
     for name, subject_list in (
         (subjects.SESSIONS, subjects.SESSION_SUBJECTS),
         (subjects.CONTROL, subjects.CONTROL_SUBJECTS),
     ):
         await _declare(connection, configuration(name, subject_list, replicas), deadline_s)
+    await _declare(connection, work_configuration(replicas), deadline_s)
+    await _declare(connection, keys_configuration(replicas), deadline_s)
+    await _declare(connection, leases_configuration(replicas), deadline_s)
 
 
 def configuration(name: str, subject_list: tuple[str, ...], replicas: int) -> dict[str, Any]:
@@ -38,6 +41,30 @@ def configuration(name: str, subject_list: tuple[str, ...], replicas: int) -> di
         "duplicate_window": _DUPLICATE_WINDOW_NS,
         "republish": {"src": ">", "dest": subjects.live(">")},
     }
+
+
+def work_configuration(replicas: int) -> dict[str, Any]:
+    """The work queues' stream: the newest state of each item only; stopped items leave by the TTL of their record."""
+    config = configuration(subjects.WORK, subjects.WORK_SUBJECTS, replicas)
+    return {**config, "max_msgs_per_subject": 1, "allow_msg_ttl": True}
+
+
+def keys_configuration(replicas: int) -> dict[str, Any]:
+    """The stream of wrapped data keys: the newest form of each only, and nothing is republished."""
+    config = configuration(subjects.KEYS, subjects.KEYS_SUBJECTS, replicas)
+    return {name: value for name, value in config.items() if name != "republish"} | {"max_msgs_per_subject": 1}
+
+
+def leases_configuration(replicas: int) -> dict[str, Any]:
+    """The stream of leases: in memory, since a lease says only who works on something now."""
+    config = configuration(subjects.LEASES, subjects.LEASES_SUBJECTS, replicas)
+    fields = {name: value for name, value in config.items() if name != "republish"}
+    return fields | {"storage": "memory", "max_msgs_per_subject": 1, "allow_msg_ttl": True}
+
+
+async def declare_one(connection: Connection, config: dict[str, Any], *, deadline_s: float = DECLARE_WITHIN_S) -> None:
+    """Make a stream that only one service uses, or bring it up to date. Raises LogUnavailable, ApiError."""
+    await _declare(connection, config, deadline_s)
 
 
 async def _declare(connection: Connection, config: dict[str, Any], deadline_s: float) -> None:

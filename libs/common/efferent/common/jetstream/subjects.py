@@ -2,15 +2,25 @@
 
 from typing import Final, Literal
 
-from efferent.common.domain.ids import BrainId, SessionId
+from efferent.common.domain.ids import BrainId, EnvironmentId, SessionId, WorkId
 from efferent.common.domain.record import Side
 
 SESSIONS: Final = "SESSIONS"
 CONTROL: Final = "CONTROL"
-Stream = Literal["SESSIONS", "CONTROL"]
+WORK: Final = "WORK"
+KEYS: Final = "KEYS"
+LEASES: Final = "LEASES"
+Stream = Literal["SESSIONS", "CONTROL", "WORK", "KEYS", "LEASES"]
 
 SESSION_SUBJECTS: Final = ("session.*.in", "session.*.out")
 CONTROL_SUBJECTS: Final = ("control.>",)
+WORK_SUBJECTS: Final = ("work.*.*.*",)
+KEYS_SUBJECTS: Final = ("key.*.*",)
+WEBHOOKS: Final = "WEBHOOKS"
+WEBHOOKS_SUBJECTS: Final = ("webhook.*",)
+WEBHOOK_FAILURES: Final = "WEBHOOK_FAILURES"
+WEBHOOK_FAILURES_SUBJECTS: Final = ("webhook_failures.*",)
+LEASES_SUBJECTS: Final = ("lease.*",)
 SESSIONS_IN: Final = "session.*.in"
 
 _LIVE: Final = "live."
@@ -48,9 +58,19 @@ def control(kind: str, identifier: str, *, within: str | None = None) -> str:
     return f"control.{_token(kind)}.{middle}{_token(identifier)}"
 
 
+def control_anywhere(kind: str, identifier: str) -> str:
+    """The aggregate in whichever set it is, for those who know its id and not its set."""
+    return f"control.{_token(kind)}.*.{_token(identifier)}"
+
+
 def control_fence(kind: str, within: str | None = None) -> str:
     """Everything of one kind, or of one set of that kind."""
     return f"control.{_token(kind)}.*" if within is None else f"control.{_token(kind)}.{_token(within)}.*"
+
+
+def control_in_any_set(kind: str, identifier: str) -> str:
+    """Where an aggregate lives whose set is not known."""
+    return f"control.{_token(kind)}.*.{_token(identifier)}"
 
 
 def parse_control(subject: str) -> tuple[str, str | None, str]:
@@ -76,7 +96,83 @@ def parse_live_session(subject: str) -> tuple[SessionId, Side]:
 
 def all_of(stream: Stream) -> str:
     """The pattern that matches every subject of a stream."""
-    return "session.>" if stream == SESSIONS else "control.>"
+    match stream:
+        case "SESSIONS":
+            return "session.>"
+        case "CONTROL":
+            return "control.>"
+        case "WORK":
+            return "work.>"
+        case "KEYS":
+            return "key.>"
+        case "LEASES":
+            return "lease.>"
+
+
+def work(environment_id: EnvironmentId, session_id: SessionId, work_id: WorkId) -> str:
+    """Where a work item lives."""
+    return f"{work_fence(environment_id, session_id)[:-1]}{_token(work_id)}"
+
+
+def work_fence(environment_id: EnvironmentId, session_id: SessionId) -> str:
+    """All work items of one session: the fence of a new one."""
+    return f"work.{_token(environment_id)}.{_token(session_id)}.*"
+
+
+def work_item(environment_id: EnvironmentId, work_id: WorkId) -> str:
+    """The pattern that finds an item of an environment by its id alone."""
+    return f"work.{_token(environment_id)}.*.{_token(work_id)}"
+
+
+def worker_presence(environment_id: EnvironmentId) -> str:
+    """Where gateways tell each other which workers poll an environment."""
+    return f"presence.worker.{_token(environment_id)}"
+
+
+WORKERS_ALL: Final = "presence.worker.*"
+
+
+def parse_worker_presence(subject: str) -> EnvironmentId:
+    """The environment that a subject of worker presence names. Raises BadSubject."""
+    match subject.split("."):
+        case ["presence", "worker", environment_id]:
+            return EnvironmentId(environment_id)
+        case _:
+            raise BadSubject(f"not the subject of an environment's workers: {subject}")
+
+
+def data_key(owner: str, key_id: str) -> str:
+    """Where a wrapped data key of a secret lives."""
+    return f"key.{_token(owner)}.{_token(key_id)}"
+
+
+def data_keys_of(owner: str) -> str:
+    """All data keys of one owner."""
+    return f"key.{_token(owner)}.*"
+
+
+def parse_data_key(subject: str) -> tuple[str, str]:
+    """Owner and id of a data key's subject. Raises BadSubject."""
+    match subject.split("."):
+        case ["key", owner, key_id]:
+            return owner, key_id
+        case _:
+            raise BadSubject(f"not the subject of a data key: {subject}")
+
+
+def lease(name: str) -> str:
+    """Where the holder of a lease is written."""
+    return f"lease.{_token(name)}"
+
+
+def webhook(endpoint_id: str) -> str:
+    """Where deliveries to a webhook endpoint wait."""
+    return f"webhook.{_token(endpoint_id)}"
+
+
+def webhook_failures(endpoint_id: str) -> str:
+    """Where it stands how long a webhook endpoint has been failing."""
+    return f"webhook_failures.{_token(endpoint_id)}"
 
 
 def delta(session_id: SessionId) -> str:

@@ -1,4 +1,4 @@
-"""In-memory twins of both logs, the feed and the blob store. They pass the same contract suite as the real ones."""
+"""In-memory twins of both logs and the feed. They pass the same contract suite as the real ones."""
 
 import hashlib
 from collections.abc import AsyncGenerator, Sequence
@@ -8,25 +8,6 @@ from efferent.common.domain.ids import SessionId
 from efferent.common.domain.record import Record, Side, StoredRecord
 from efferent.common.ports import BlobStore, LogUnavailable, LogUnreadable, RawRecord
 from efferent.common.testing.in_memory_stream import InMemoryStream
-
-
-class InMemoryBlobs:
-    """See the port ``BlobStore``."""
-
-    def __init__(self) -> None:
-        self._blobs: dict[str, bytes] = {}
-
-    async def put(self, key: str, data: bytes) -> None:
-        """Keep the bytes."""
-        self._blobs[key] = data
-
-    async def get(self, key: str) -> bytes:
-        """The bytes. Raises KeyError."""
-        return self._blobs[key]
-
-    async def delete(self, prefix: str) -> None:
-        """Forget every blob whose key starts with the prefix."""
-        self._blobs = {key: data for key, data in self._blobs.items() if not key.startswith(prefix)}
 
 
 class InMemorySessionLog:
@@ -59,6 +40,12 @@ class InMemorySessionLog:
             raise LogUnavailable(f"the log has not reached {reach}")
         for kept in self._stream.matching(f"session.{session_id}.*", after=after):
             yield await stored_record(kept.raw, self._blobs)
+
+    async def claimed_keys(self, session_id: SessionId) -> AsyncGenerator[str]:
+        """Keys of the blobs that records of the session stand for."""
+        for kept in self._stream.matching(f"session.{session_id}.*"):
+            if (key := codec.claimed_key(kept.raw.payload)) is not None:
+                yield key
 
     async def last_sequence(self, session_id: SessionId) -> int:
         """Sequence of the session's newest record; 0 when it has none."""

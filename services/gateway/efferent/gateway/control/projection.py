@@ -110,6 +110,11 @@ class ControlProjection:
         await self.catch_up()
         return await self._read(lambda db: tables.read_resource(db, kind, workspace_id, identifier))
 
+    async def sum_of_facet(self, kind: str, workspace_id: WorkspaceId, facet: str) -> int:
+        """What a facet that is a number adds up to over a workspace. Raises Overloaded, LogUnavailable."""
+        await self.catch_up()
+        return await self._read(lambda db: tables.sum_of_facet(db, kind, workspace_id, facet))
+
     async def set_facts(self, question: SetQuestion) -> tuple[SetFacts, int]:
         """What is known of a set, and the sequence of the set at which it holds. Raises Overloaded, LogUnavailable."""
         await self.catch_up()

@@ -296,6 +296,15 @@ def list_versions(
     return list(connection.execute(statement, (kind, identifier, below, below, limit)))
 
 
+def sum_of_facet(connection: sqlite3.Connection, kind: str, workspace_id: WorkspaceId, facet: str) -> int:
+    """What a facet that is a number adds up to over all resources of a kind in a workspace."""
+    (total,) = connection.execute(
+        "SELECT coalesce(sum(CAST(facets ->> ? AS INTEGER)), 0) FROM resources WHERE kind = ? AND workspace_id = ?",
+        (facet, kind, workspace_id),
+    ).fetchone()
+    return int(total)
+
+
 def set_facts(
     connection: sqlite3.Connection, *, family: str, kind: str, set_id: str, identifier: str, name: str | None
 ) -> tuple[SetFacts, int]:

@@ -9,6 +9,7 @@ from efferent.common.domain.commands import SendEvents
 from efferent.common.domain.events import PublicEvent as AnyPublicEvent
 from efferent.common.domain.ids import SessionId, WorkspaceId, parse_session_id
 from efferent.gateway import cursors, sse
+from efferent.gateway.authorisation import check_sent_types
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.errors import InvalidRequest
 from efferent.gateway.event_list import first_answer, read_page
@@ -51,6 +52,7 @@ async def send(request: web.Request) -> web.Response:
     """Accept client events, all of them or none."""
     session_id = session_id_of(request)
     params = parse_body(SendEventsParams, await read_body(request, context_of(request).settings.body_bytes_max))
+    check_sent_types(request, [event.type for event in params.events])
     command = SendEvents(drafts(params.events), idempotency_key=idempotency_key_of(request))
     services = sessions_of(request)
     executed = await services.store.execute(session_id, caller_of(request).workspace_id, command)

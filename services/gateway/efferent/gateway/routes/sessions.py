@@ -9,7 +9,14 @@ import orjson
 from aiohttp import web
 
 from efferent.common.domain import ids
-from efferent.common.domain.commands import AgentPatch, ArchiveSession, DeleteSession, SetTitle, UpdateSession
+from efferent.common.domain.commands import (
+    AgentPatch,
+    ArchiveSession,
+    DeleteSession,
+    SetBudget,
+    SetTitle,
+    UpdateSession,
+)
 from efferent.common.domain.control.agent import resolve_agent
 from efferent.common.domain.control.aggregate import UNSET
 from efferent.common.domain.control.metadata import merged
@@ -17,7 +24,7 @@ from efferent.common.domain.ids import AgentId
 from efferent.common.domain.resources.session import session_of
 from efferent.common.domain.state import SessionState
 from efferent.common.domain.timestamp import from_epoch_us
-from efferent.common.ports import LogUnavailable
+from efferent.common.ports import BlobsUnavailable, LogUnavailable
 from efferent.gateway import cursors
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.errors import InvalidRequest
@@ -121,6 +128,7 @@ async def update(request: web.Request) -> web.Response:
         title=SetTitle(params.title) if "title" in params.model_fields_set else None,
         metadata=params.metadata,
         agent=patch,
+        budget=_budget_change(params),
     )
     executed = await services.store.execute(session_id, workspace_id, command)
     return _answer(services, executed.decision.state)
@@ -143,7 +151,7 @@ async def delete(request: web.Request) -> web.Response:
         last = record.entries[-1].event.model_dump_json().encode()
         try:
             await services.deletion.carry_out(Deletion(session_id, workspace_id, executed.sequence, last))
-        except (LogUnavailable, NotReleased) as error:
+        except (LogUnavailable, BlobsUnavailable, NotReleased) as error:
             # The session is deleted: its last event says so, and what is left to do is done later.
             _log.warning("a deletion is not finished: %s", error, extra={"session_id": session_id})
     return json_bytes(orjson.dumps({"id": session_id, "type": "session_deleted"}))
@@ -165,6 +173,12 @@ def _agent_patch(state: SessionState, params: SessionAgentParams) -> AgentPatch:
         tools=None if overrides.tools is UNSET else overrides.tools,
         mcp_servers=None if overrides.mcp_servers is UNSET else overrides.mcp_servers,
     )
+
+
+def _budget_change(params: UpdateSessionParams) -> SetBudget | None:
+    if "budget" not in params.model_fields_set:
+        return None
+    return SetBudget(params.budget.limit() if params.budget is not None else None)
 
 
 def _list_query(request: web.Request) -> SessionQuery:

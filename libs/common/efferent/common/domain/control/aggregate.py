@@ -20,7 +20,18 @@ from efferent.common.domain.ids import ApiKeyId, Prefix, WorkspaceId
 from efferent.common.domain.timestamp import Timestamp
 
 VERSION: Final = 1
-Deed = Literal["created", "updated", "archived", "deleted", "paused", "unpaused", "started", "succeeded", "failed"]
+Deed = Literal[
+    "created",
+    "updated",
+    "archived",
+    "deleted",
+    "paused",
+    "unpaused",
+    "started",
+    "succeeded",
+    "failed",
+    "refresh_failed",
+]
 """What happened, as the API's webhook types call it."""
 Within = Literal["nothing", "workspace", "itself", "parent"]
 """Which set a subject names: none, all resources of a workspace, those of this parent, or those of its parent."""

@@ -23,11 +23,16 @@ from efferent.common.domain.events.internal import (
     MetadataCleared,
     ModelRequestPriced,
     ModelThought,
+    RepositoryTokensSealed,
     RequestAccepted,
+    ResourceAttached,
+    ResourceRemoved,
     RetryScheduled,
     SessionArchived,
     SessionCreated,
+    SkillsPinned,
     TurnClaimed,
+    WorkPaused,
 )
 from efferent.common.domain.events.session import (
     SessionDeleted,
@@ -134,6 +139,11 @@ InternalEvent = (
     | MetadataCleared
     | CompactionDue
     | ContextCompacted
+    | ResourceAttached
+    | ResourceRemoved
+    | RepositoryTokensSealed
+    | SkillsPinned
+    | WorkPaused
 )
 PublicEvent = UserEvent | AgentEvent | SessionEvent | SpanEvent | WorkflowRunEvent
 Event = Annotated[PublicEvent | InternalEvent, Field(discriminator="type")]
@@ -160,7 +170,10 @@ __all__ = [
     "ModelRequestPriced",
     "ModelThought",
     "PublicEvent",
+    "RepositoryTokensSealed",
     "RequestAccepted",
+    "ResourceAttached",
+    "ResourceRemoved",
     "RetryScheduled",
     "SessionArchived",
     "SessionCreated",
@@ -178,6 +191,7 @@ __all__ = [
     "SessionThreadStatusTerminated",
     "SessionUpdated",
     "SessionUsage",
+    "SkillsPinned",
     "SpanEvent",
     "SpanModelRequestEnd",
     "SpanModelRequestStart",
@@ -193,6 +207,7 @@ __all__ = [
     "UserMessage",
     "UserToolConfirmation",
     "UserToolResult",
+    "WorkPaused",
     "WorkflowRunCreated",
     "WorkflowRunError",
     "WorkflowRunEvent",

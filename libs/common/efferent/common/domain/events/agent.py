@@ -78,7 +78,7 @@ class AgentToolUse(Shape):
     name: str
     input: dict[str, JsonValue]
     evaluated_permission: Permission
-    evaluation: Evaluation | None = None
+    evaluation: Evaluation | None = Field(default=None, exclude_if=lambda evaluation: evaluation is None)
     session_thread_id: ThreadId | None = None
     processed_at: Timestamp
 
@@ -103,7 +103,7 @@ class AgentMcpToolUse(Shape):
     name: str
     input: dict[str, JsonValue]
     evaluated_permission: Permission
-    evaluation: Evaluation | None = None
+    evaluation: Evaluation | None = Field(default=None, exclude_if=lambda evaluation: evaluation is None)
     session_thread_id: ThreadId | None = None
     processed_at: Timestamp
 

@@ -6,9 +6,20 @@ from pydantic import Field
 
 from efferent.common.domain.content import Shape
 from efferent.common.domain.events.user import QueuedInput
-from efferent.common.domain.ids import BrainId, ClaimId, EnvironmentId, EventId, SessionId, ThreadId, WorkspaceId
+from efferent.common.domain.ids import (
+    BrainId,
+    ClaimId,
+    EnvironmentId,
+    EventId,
+    SessionId,
+    SessionResourceId,
+    ThreadId,
+    WorkspaceId,
+)
 from efferent.common.domain.resources.agent import AgentSnapshot
 from efferent.common.domain.resources.environment import EnvironmentConfig
+from efferent.common.domain.resources.session_resource import PinnedSkill, SessionResource, StoredContent
+from efferent.common.domain.sealed import Sealed
 from efferent.common.domain.timestamp import Timestamp
 from efferent.common.domain.usage import BudgetLimit
 
@@ -29,6 +40,53 @@ class SessionCreated(Shape):
     vault_ids: tuple[str, ...] = ()
     deployment_id: str | None = None
     budget: BudgetLimit | None = Field(default=None, exclude_if=lambda budget: budget is None)
+    processed_at: Timestamp
+
+
+class WorkPaused(Shape):
+    """The turn stopped at the budget before it was done: it goes on when the budget is raised or removed."""
+
+    type: Literal["internal.work_paused"] = "internal.work_paused"
+    id: EventId
+    processed_at: Timestamp
+
+
+class ResourceAttached(Shape):
+    """The session has this resource from here on."""
+
+    type: Literal["internal.resource_attached"] = "internal.resource_attached"
+    id: EventId
+    resource: SessionResource
+    content: StoredContent | None = None
+    processed_at: Timestamp
+
+
+class ResourceRemoved(Shape):
+    """The session has this resource no longer."""
+
+    type: Literal["internal.resource_removed"] = "internal.resource_removed"
+    id: EventId
+    resource_id: SessionResourceId
+    processed_at: Timestamp
+
+
+class RepositoryTokensSealed(Shape):
+    """The tokens of all repositories of the session, encrypted, by resource id. They replace the earlier ones."""
+
+    type: Literal["internal.repository_tokens_sealed"] = "internal.repository_tokens_sealed"
+    id: EventId
+    sealed: Sealed
+    rotated: SessionResourceId | None = None
+    """The repository whose token is another one now."""
+    processed_at: Timestamp
+
+
+class SkillsPinned(Shape):
+    """The skills of the session's agent at the versions that the session uses, with what its model is told."""
+
+    type: Literal["internal.skills_pinned"] = "internal.skills_pinned"
+    id: EventId
+    skills: tuple[PinnedSkill, ...]
     processed_at: Timestamp
 
 

@@ -5,6 +5,7 @@ from typing import Final, Literal
 from efferent.common.domain.content import Shape
 from efferent.common.domain.ids import EnvironmentId, SessionId, ThreadId
 from efferent.common.domain.resources.agent import AgentSnapshot
+from efferent.common.domain.resources.session_resource import SessionResource
 from efferent.common.domain.state import Idle, Rescheduling, Running, SessionState, Terminated, shown_status
 from efferent.common.domain.timestamp import Timestamp, seconds_between
 from efferent.common.domain.totals import active_seconds, usage_of
@@ -37,7 +38,7 @@ class Session(Shape):
     agent: AgentSnapshot
     environment_id: EnvironmentId
     vault_ids: tuple[str, ...]
-    resources: tuple[()] = ()
+    resources: tuple[SessionResource, ...] = ()
     metadata: dict[str, str]
     outcome_evaluations: tuple[()] = ()
     stats: SessionStats
@@ -78,6 +79,7 @@ def session_of(state: SessionState, now: Timestamp) -> Session:
         agent=state.agent,
         environment_id=state.environment_id,
         vault_ids=state.vault_ids,
+        resources=tuple(held.resource for held in state.resources),
         metadata=state.metadata,
         stats=SessionStats(
             active_seconds=round(active_seconds(state, now), 3), duration_seconds=_duration_s(state, now)

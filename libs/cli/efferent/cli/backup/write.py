@@ -1,0 +1,182 @@
+"""``efferent backup``: writes the log, the blobs and the keys of a running server into one encrypted file.
+
+The order makes the copy consistent while everybody goes on writing. A stream is copied before what it depends on:
+sessions, then the control plane that they name, then the keys of its secrets, then the blobs that records of both name
+and that were stored before those records. What was deleted meanwhile is told by late records at the end. No blob is
+swept while the backup reads.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import orjson
+
+from efferent.cli.backup.archive import (
+    ArchiveWriter,
+    BlobEntry,
+    FileEntry,
+    LateRecordEntry,
+    Manifest,
+    StreamEntry,
+)
+from efferent.cli.backup.passphrase import read_passphrase
+from efferent.cli.errors import CommandError
+from efferent.cli.log_access import connected, log_settings, refusal
+from efferent.common.blobs.opening import open_blobs
+from efferent.common.blobs.pause import SWEEP_LEASE
+from efferent.common.domain import timestamp
+from efferent.common.jetstream import snapshots, subjects
+from efferent.common.jetstream.api import ApiError
+from efferent.common.jetstream.connection import Connection
+from efferent.common.jetstream.control_log import JetStreamControlLog
+from efferent.common.jetstream.leases import JetStreamLeases
+from efferent.common.ports import BlobStore, BlobsUnavailable, LogError
+from efferent.common.runtime.clock import RandomSeeds, SystemClock
+from efferent.common.runtime.settings import BlobSettings, HostSettings
+from efferent.common.secrets.root_key import FILE_NAME as ROOT_KEY_FILE
+from efferent.common.secrets.root_key import SecretSettings
+
+LEASE_TTL_S: Final = 6 * 3_600
+"""How long blobs are not swept when a backup dies; also the longest backup that is safe."""
+LEASE_WAIT_S: Final = 60.0
+_LEASE_POLL_S: Final = 0.5
+_KEEP_DEEDS: Final = (".deleted", ".archived")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Write the backup and print what it holds. Raises CommandError."""
+    target = Path(arguments.file)
+    passphrase = read_passphrase(os.environ)
+    if target.exists():
+        raise CommandError(f"{target} exists already: a backup never overwrites")
+    try:
+        told = asyncio.run(_write(target, passphrase))
+    except LogError as error:
+        raise refusal(error) from error
+    except ApiError as error:
+        raise CommandError(f"the log refused: {error}") from error
+    except BlobsUnavailable as error:
+        raise CommandError(f"the blobs cannot be read: {error}") from error
+    except OSError as error:
+        raise CommandError(f"{target} cannot be written: {error.strerror or error}") from error
+    print(f"efferent: {target} holds {told} ({target.stat().st_size} bytes)", file=sys.stderr)
+    return 0
+
+
+async def _write(target: Path, passphrase: str) -> str:
+    """Write into a draft beside the target, which gets its name when all is on the disk. Returns what it holds."""
+    draft = target.with_name(f"{target.name}.unfinished")
+    async with connected(log_settings(os.environ)) as connection:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                async with _no_sweep(connection):
+                    told = await _write_all(connection, file, passphrase)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.rename(target)
+        finally:
+            draft.unlink(missing_ok=True)
+    return told
+
+
+async def _write_all(connection: Connection, file: BinaryIO, passphrase: str) -> str:
+    data_dir = HostSettings().data_dir
+    archive = ArchiveWriter(file, passphrase)
+    archive.whole(_manifest(data_dir))
+    for name in ("secret.key", "api_key"):
+        _file(archive, data_dir, FileEntry.model_validate({"name": name}))
+    names = await snapshots.streams_on_disk(connection)
+    messages, control_end = 0, 0
+    for name in _in_order(names):
+        stream = await _stream(connection, archive, name)
+        messages += stream.messages
+        if name == subjects.CONTROL:
+            control_end = stream.last_sequence
+    blobs = await _blobs(archive, open_blobs(BlobSettings(), data_dir))
+    late = await _late_records(connection, archive, control_end)
+    archive.finish()
+    return f"{messages} records in {len(names)} streams, {blobs} blobs, {late} late records"
+
+
+def _manifest(data_dir: Path) -> Manifest:
+    settings = SecretSettings()
+    has_own = settings.key is None and settings.key_file is None
+    return Manifest(
+        created_at=timestamp.from_epoch_us(SystemClock().now_us()),
+        version=version("efferent"),
+        root_key="environment" if not has_own else "archive" if (data_dir / ROOT_KEY_FILE).exists() else "none",
+    )
+
+
+def _file(archive: ArchiveWriter, data_dir: Path, entry: FileEntry) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        archive.whole(entry, (data_dir / entry.name).read_bytes())
+
+
+def _in_order(names: list[str]) -> list[str]:
+    """What depends on other streams before them. KEYS last: a key is stored before what it encrypts is recorded."""
+    order = {subjects.SESSIONS: 1, subjects.CONTROL: 2, subjects.KEYS: 3}
+    return sorted(names, key=lambda name: (order.get(name, 0), name))
+
+
+async def _stream(connection: Connection, archive: ArchiveWriter, name: str) -> snapshots.StreamAs:
+    async with snapshots.snapshot(connection, name) as (stream, chunks):
+        archive.begin(StreamEntry(name=stream.name, config=stream.config, state=stream.state))
+        async for chunk in chunks:
+            archive.data(chunk)
+        archive.end()
+    return stream
+
+
+async def _blobs(archive: ArchiveWriter, blobs: BlobStore) -> int:
+    count = 0
+    async for entry in blobs.entries():
+        begun = False
+        with contextlib.suppress(KeyError):  # deleted meanwhile: what named it is told by a late record
+            async with contextlib.aclosing(blobs.get_stream(entry.key)) as chunks:
+                async for chunk in chunks:
+                    if not begun:
+                        archive.begin(BlobEntry(key=entry.key))
+                        begun = True
+                    archive.data(chunk)
+            if not begun:
+                archive.begin(BlobEntry(key=entry.key))
+                begun = True
+        if begun:
+            archive.end()
+            count += 1
+    return count
+
+
+async def _late_records(connection: Connection, archive: ArchiveWriter, after: int) -> int:
+    """What ended after the snapshot of ``CONTROL``; its blobs and keys may be missing in the copy."""
+    count = 0
+    async for raw in JetStreamControlLog(connection).read(subjects.all_of(subjects.CONTROL), after=after):
+        if str(orjson.loads(raw.payload).get("type", "")).endswith(_KEEP_DEEDS):
+            archive.whole(LateRecordEntry(subject=raw.subject), raw.payload)
+            count += 1
+    return count
+
+
+@contextlib.asynccontextmanager
+async def _no_sweep(connection: Connection) -> AsyncIterator[None]:
+    """Keep every sweep of blobs away for the length of the block. Raises CommandError when one does not end."""
+    leases = JetStreamLeases(connection)
+    holder = f"backup-{RandomSeeds().seed()}"
+    until_s = asyncio.get_running_loop().time() + LEASE_WAIT_S
+    while (ticket := await leases.take(SWEEP_LEASE, holder, ttl_s=LEASE_TTL_S)) is None:
+        if asyncio.get_running_loop().time() >= until_s:
+            raise CommandError("another backup is running, or a sweep of blobs does not end: try again later")
+        await asyncio.sleep(_LEASE_POLL_S)
+    try:
+        yield
+    finally:
+        await leases.give_up(ticket)

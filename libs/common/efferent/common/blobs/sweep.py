@@ -1,0 +1,139 @@
+"""Blobs that no record names: what a crash left between storing bytes and recording them, or between the reverse.
+
+A writer stores first and records within seconds, so a blob that is a day old and not named never will be. What the
+sweep does not understand it leaves alone.
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from efferent.common.control.kinds import subject_of
+from efferent.common.domain.control.aggregate import UnreadableRecord
+from efferent.common.domain.control.file import FILE
+from efferent.common.domain.control.skill import SKILL
+from efferent.common.domain.ids import SessionId, WorkspaceId
+from efferent.common.domain.resources.file import File
+from efferent.common.files.store import FileStore
+from efferent.common.jetstream import subjects
+from efferent.common.ports import BlobEntry, BlobStore, Clock, ControlLog
+
+AGE_S: Final = 86_400.0
+"""How old a blob is before it is asked whether anything names it."""
+
+_log = logging.getLogger(__name__)
+
+
+class SessionRecords(Protocol):
+    """What a session's log says of blobs."""
+
+    def claimed_keys(self, session_id: SessionId) -> AsyncIterator[str]:
+        """Keys of the blobs that records of the session stand for. Raises LogUnavailable."""
+
+    async def last_sequence(self, session_id: SessionId) -> int:
+        """Sequence of the session's newest record; 0 when it has none. Raises LogUnavailable."""
+
+
+@dataclass(slots=True)
+class SweepReport:
+    """What one sweep did."""
+
+    drafts: int = 0
+    deleted: int = 0
+    expired: int = 0
+    """Files whose time was over."""
+
+
+class BlobSweep:
+    """Looks through all blobs."""
+
+    def __init__(
+        self,
+        blobs: BlobStore,
+        control_log: ControlLog,
+        sessions: SessionRecords,
+        files: FileStore,
+        clock: Clock,
+        *,
+        age_s: float = AGE_S,
+    ) -> None:
+        self._blobs = blobs
+        self._control_log = control_log
+        self._sessions = sessions
+        self._files = files
+        self._clock = clock
+        self._age_us = round(age_s * 1_000_000)
+
+    async def run(self) -> SweepReport:
+        """One sweep. Safe to repeat, and to run in several processes. Raises LogUnavailable, BlobsUnavailable."""
+        report = SweepReport(drafts=await self._blobs.sweep_drafts())
+        claimed = _ClaimedKeys(self._sessions)
+        async for entry in self._blobs.entries():
+            if await self._is_named(entry, claimed, report) or self._is_young(entry):
+                continue
+            await self._blobs.delete(entry.key)
+            report.deleted += 1
+            _log.info("a blob that no record names was deleted", extra={"key": entry.key})
+        return report
+
+    def _is_young(self, entry: BlobEntry) -> bool:
+        return self._clock.now_us() - entry.stored_us < self._age_us
+
+    async def _is_named(self, entry: BlobEntry, claimed: "_ClaimedKeys", report: SweepReport) -> bool:
+        match entry.key.split("/"):
+            case [file_id, "content"] if file_id.startswith("file_"):
+                return await self._file_is_there(file_id, report)
+            case [session_id, "files", file_id, "content"] if session_id.startswith("sesn_"):
+                return await self._file_is_there(file_id, report)
+            case [session_id, "records", _] if session_id.startswith("sesn_"):
+                return self._is_young(entry) or await claimed.has(SessionId(session_id), entry.key)
+            case [session_id, "snapshots", _] if session_id.startswith("sesn_"):
+                # No record names a snapshot: it is a cache, and goes with its session.
+                return self._is_young(entry) or await self._sessions.last_sequence(SessionId(session_id)) > 0
+            case [skill_id, "versions", version_id, _] if skill_id.startswith("skill_"):
+                return self._is_young(entry) or await self._version_is_there(skill_id, version_id)
+            case _:
+                return True
+
+    async def _file_is_there(self, file_id: str, report: SweepReport) -> bool:
+        raw = await self._control_log.last(subject_of(FILE, WorkspaceId(""), file_id))
+        if raw is None:
+            return False
+        try:
+            record = FILE.decode(raw.payload)
+        except UnreadableRecord:
+            return True
+        if FILE.is_deleted(record):
+            return False
+        if await self._has_expired(record.workspace_id, record.data):
+            report.expired += 1
+        return True
+
+    async def _has_expired(self, workspace_id: WorkspaceId, file: File) -> bool:
+        return file.expires_at is not None and await self._files.expire(workspace_id, file.id)
+
+    async def _version_is_there(self, skill_id: str, version_id: str) -> bool:
+        is_there = False
+        async for raw in self._control_log.read(subjects.control_anywhere(SKILL.subject_family, skill_id)):
+            try:
+                record = SKILL.decode(raw.payload)
+            except UnreadableRecord:
+                return True
+            is_there = not SKILL.is_deleted(record) and record.data.version(version_id) is not None
+        return is_there
+
+
+class _ClaimedKeys:
+    """The keys of one session at a time: blobs of a session are listed one after the other."""
+
+    def __init__(self, sessions: SessionRecords) -> None:
+        self._sessions = sessions
+        self._session_id: SessionId | None = None
+        self._keys: frozenset[str] = frozenset()
+
+    async def has(self, session_id: SessionId, key: str) -> bool:
+        if session_id != self._session_id:
+            self._keys = frozenset([claimed async for claimed in self._sessions.claimed_keys(session_id)])
+            self._session_id = session_id
+        return key in self._keys

@@ -1,0 +1,1 @@
+"""Files: their bytes and their metadata together."""

@@ -1,0 +1,1 @@
+"""What is done with vaults beyond reading and writing them: sealing, cascades, renewing tokens, trying them."""

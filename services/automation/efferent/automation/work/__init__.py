@@ -1,0 +1,1 @@
+"""Work items for the sessions of self-hosted environments."""

@@ -1,0 +1,1 @@
+"""The work queues of self-hosted environments."""

@@ -1,0 +1,92 @@
+"""Resources for requests that mean something: made when a path first needs them, found by walking the path.
+
+For ``/v1/vaults/{vault_id}/credentials/{credential_id}`` a vault is made at ``/v1/vaults`` and a credential in it.
+Where nothing can be made, the first item of the list at that place is taken.
+"""
+
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import requests
+
+from tests.support.efferent_server import API_KEY
+
+TIMEOUT_S: Final = 20.0
+MODEL: Final = "claude-sonnet-5-5"
+BETAS: Final = {
+    "memory_stores": "agent-memory-2026-07-22",
+    "dreams": "dreaming-2026-04-21",
+    "user_profiles": "user-profiles-2026-08-18",
+    "organizations": "webhooks-2026-10-07",
+}
+BETA_DEFAULT: Final = "managed-agents-2026-04-01"
+
+Ids = Mapping[str, str]
+
+
+class KnownResources:
+    """The resources of one server."""
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+        self._http = requests.Session()
+        self._known: dict[str, str] = {}
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def path_parameters(self, path: str, *, fresh: bool) -> dict[str, str]:
+        """Values for the parameters of a path, as many as there are resources for.
+
+        ``fresh`` makes the last of them anew: for requests that archive or delete it.
+        """
+        names = re.findall(r"{([^}]*)}", path)
+        found: dict[str, str] = {}
+        for name in names:
+            prefix = path.partition(f"/{{{name}}}")[0].format_map(found)
+            known = None if fresh and name == names[-1] else self._known.get(prefix)
+            identifier = known or self._made(prefix) or self._listed(prefix)
+            if identifier is None:
+                break
+            self._known[prefix] = found[name] = identifier
+        return found
+
+    def _made(self, path: str) -> str | None:
+        body = _BODIES.get(re.sub(r"/[a-z]+_[A-Za-z0-9]{10,}", "/*", path))
+        if body is None:
+            return None
+        answer = self._call("POST", path, json=body(self))
+        assert answer.status_code == 200, f"POST {path}: {answer.text}"
+        return str(answer.json()["id"])
+
+    def _listed(self, path: str) -> str | None:
+        answer = self._call("GET", path)
+        items = answer.json().get("data") if answer.status_code == 200 else None
+        return str(items[0]["id"]) if items else None
+
+    def _call(self, method: str, path: str, **rest: Any) -> requests.Response:
+        beta = BETAS.get(path.split("/")[2], BETA_DEFAULT)
+        headers = {"x-api-key": API_KEY, "anthropic-version": "2026-10-21", "anthropic-beta": beta}
+        return self._http.request(method, self._base_url + path, headers=headers, timeout=TIMEOUT_S, **rest)
+
+    def one(self, path: str) -> str:
+        """The id of a resource at a place, made when there is none."""
+        return self.path_parameters(f"{path}/{{id}}", fresh=False)["id"]
+
+
+def _name() -> str:
+    return f"known-{secrets.token_hex(6)}"
+
+
+_MESSAGE: Final = {"type": "user.message", "content": [{"type": "text", "text": "hello"}]}
+_BODIES: Final[dict[str, Callable[[KnownResources], dict[str, Any]]]] = {
+    "/v1/agents": lambda _: {"name": _name(), "model": MODEL},
+    "/v1/environments": lambda _: {"name": _name()},
+    "/v1/sessions": lambda known: {
+        "agent": known.one("/v1/agents"),
+        "environment_id": known.one("/v1/environments"),
+    },
+}

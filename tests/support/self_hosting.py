@@ -1,0 +1,85 @@
+"""A self-hosted environment, a key of it, sessions on it, and the official SDK's worker that serves them."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from anthropic import AsyncAnthropic
+
+from tests.support.playing import MODEL, Played, fresh_name, toolset
+from tests.support.raw_api import Answer, RawApi
+
+LEAVE_AFTER_S: Final = 0.5
+"""How long the workers of tests stay with an idle session."""
+
+
+@dataclass(frozen=True)
+class SelfHosted:
+    """One self-hosted environment."""
+
+    client: AsyncAnthropic
+    raw: RawApi
+    environment_id: str
+    key_id: str
+    key: str
+
+    @classmethod
+    async def create(cls, client: AsyncAnthropic, raw: RawApi) -> "SelfHosted":
+        """A fresh environment with a key."""
+        environment = await client.beta.environments.create(
+            name=fresh_name("self-hosted"), config={"type": "self_hosted"}
+        )
+        made = await raw.call("POST", f"/v1/environments/{environment.id}/keys", {"name": "worker"})
+        assert made.status == 200, made.text
+        return cls(client, raw, environment.id, made.json["id"], made.json["key"])
+
+    async def session(self, *, tools: list[Any] | None = None, **options: Any) -> Played:
+        """A session on it, with an agent of its own."""
+        offered: list[Any] = [toolset()] if tools is None else tools
+        agent = await self.client.beta.agents.create(name="tester", model=MODEL, tools=offered)
+        session = await self.client.beta.sessions.create(
+            agent=agent.id, environment_id=self.environment_id, **options
+        )
+        return Played(self.client, session.id)
+
+    async def work(self, method: str, path: str = "", body: object = None, *, bearer: str | None = None) -> Answer:
+        """A request to the queue, with the environment key unless told otherwise."""
+        headers = {"authorization": f"Bearer {bearer or self.key}"}
+        return await self.raw.call(method, f"/v1/environments/{self.environment_id}/work{path}", body, headers=headers)
+
+    async def items_of(self, session_id: str) -> list[Any]:
+        """The session's work items, newest first."""
+        answer = await self.work("GET", "?limit=100")
+        assert answer.status == 200, answer.text
+        return [item for item in answer.json["data"] if item["data"]["id"] == session_id]
+
+    async def until_state(self, session_id: str, state: str, *, items: int = 1, deadline_s: float = 20.0) -> Any:
+        """The session's newest item, once there are that many and the newest is in this state."""
+        found: list[Any] = []
+        try:
+            async with asyncio.timeout(deadline_s):
+                while True:
+                    found = await self.items_of(session_id)
+                    if len(found) >= items and found[0]["state"] == state:
+                        return found[0]
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"no item {items} in state {state}: {found}") from None
+
+    @contextlib.asynccontextmanager
+    async def worker(self, workdir: Path, **options: Any) -> AsyncIterator["asyncio.Task[None]"]:
+        """The SDK's worker, polling during the block. An error that ends it early is left in the task."""
+        workdir.mkdir(parents=True, exist_ok=True)
+        options.setdefault("max_idle", LEAVE_AFTER_S)
+        worker = self.client.beta.environments.work.worker(
+            environment_id=self.environment_id, environment_key=self.key, workdir=workdir, **options
+        )
+        running = asyncio.create_task(worker.run())
+        try:
+            yield running
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
