@@ -1,11 +1,11 @@
 # Every target is one line or calls a file in tools/. 'make help' lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format lock proto bench chaos clean
+.PHONY: help setup up test check format lock documents proto bench chaos clean
 
 BIN := .venv/bin
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Make .venv with everything that development needs
 	@tools/setup.sh dev
@@ -25,6 +25,9 @@ format: setup ## Format the code and fix what can be fixed by itself
 
 lock: setup ## Write the lock files anew from pyproject.toml
 	@$(BIN)/python tools/lock.py $(ARGS)
+
+documents: setup ## Generate the contract of the tests, openapi.json and asyncapi.json anew
+	@for it in contract openapi asyncapi; do $(BIN)/python -m tools.generate_$$it || exit 1; done
 
 proto: setup ## Generate the gRPC code from proto/
 	@$(BIN)/python tools/generate_proto.py

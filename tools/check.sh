@@ -24,6 +24,9 @@ check spelling $bin/codespell
 check locks $bin/python tools/lock.py --check
 check diagram $bin/python tools/draw_transitions.py --check
 check proto $bin/python tools/generate_proto.py --check
+check contract $bin/python -m tools.generate_contract --check
+check openapi $bin/python -m tools.generate_openapi --check
+check asyncapi $bin/python -m tools.generate_asyncapi --check
 check imports $bin/lint-imports
 check types $bin/mypy libs/*/efferent services/*/efferent tools
 check types-of-tests $bin/mypy --config-file tools/mypy-tests.toml tests libs/*/tests services/*/tests

@@ -30,6 +30,8 @@ _PAGES: Final[dict[str, dict[str, Schema]]] = {
     "AsyncBidirectionalPageCursor": {"next_page": _CURSOR, "prev_page": _CURSOR},
     "AsyncPage": {"has_more": {"type": "boolean"}, "first_id": _CURSOR, "last_id": _CURSOR},
 }
+_PAGES_TELL_MORE: Final = "/v1/skills"
+"""Lists of the service that have ``has_more`` although the SDK's pages of them do not."""
 _FILE: Final = {"type": "string", "format": "binary"}
 _EVENT_ROUTE: Final = "beta.sessions.events.stream"
 
@@ -69,8 +71,14 @@ def _answer(route: SdkRoute, schemas: SchemaSet) -> Schema:
     read = schemas.of(route.type)
     if route.page is None:
         return {"anyOf": [read, {"type": "null"}]} if route.nullable else read
-    properties = {"data": {"type": "array", "items": read}, **_PAGES[route.page]}
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    always = {"data": {"type": "array", "items": read}, **_PAGES[route.page]}
+    also = {"has_more": {"type": "boolean"}} if route.path.startswith(_PAGES_TELL_MORE) else {}
+    return {
+        "type": "object",
+        "properties": {**always, **also},
+        "required": list(always),
+        "additionalProperties": False,
+    }
 
 
 def _row(route: SdkRoute, answer: Schema) -> dict[str, Any]:

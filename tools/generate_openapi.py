@@ -154,11 +154,19 @@ def _request_body(operation: Operation, schemas: Json) -> Json | None:
         return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
     if operation.body is None:
         return None
-    schema = operation.body.model_json_schema(ref_template=_SCHEMAS + "{model}", mode="validation")
-    for name, model in schema.pop("$defs", {}).items():
-        if schemas.setdefault(name, model) != model:
-            raise ValueError(f"two models of requests are called {name}")
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
+    return {"required": True, "content": {"application/json": {"schema": _body_schema(operation.body, schemas)}}}
+
+
+def _body_schema(body: type[BaseModel], schemas: Json) -> Json:
+    """The schema of a body; models that it names are added. A name that another model has gets the body's in front."""
+    schema = body.model_json_schema(ref_template=_SCHEMAS + "{model}", mode="validation")
+    for name, model in schema.get("$defs", {}).items():
+        if schemas.get(name, model) != model:
+            renamed = json.dumps(schema).replace(f'"{_SCHEMAS}{name}"', f'"{_SCHEMAS}{body.__name__}.{name}"')
+            schema = json.loads(renamed)
+            schema["$defs"][f"{body.__name__}.{name}"] = schema["$defs"].pop(name)
+    schemas.update(schema.pop("$defs", {}))
+    return schema
 
 
 def _answer(operation: Operation) -> Json:

@@ -18,4 +18,4 @@ def fuzzed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Efferent
         server.start()
         yield server
         assert server.stop() == 0, server.tail()
-        assert server.errors() == []
+        assert server.errors() == [], server.tail()

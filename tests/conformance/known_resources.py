@@ -43,22 +43,27 @@ class KnownResources:
 
         ``fresh`` makes the last of them anew: for requests that archive or delete it.
         """
+        if path.startswith("/v1/environments/") and ("/work" in path or "/keys" in path):
+            path = path.replace("/v1/environments", _SELF_HOSTED, 1)
         names = re.findall(r"{([^}]*)}", path)
         found: dict[str, str] = {}
         for name in names:
             prefix = path.partition(f"/{{{name}}}")[0].format_map(found)
-            known = None if fresh and name == names[-1] else self._known.get(prefix)
+            is_fresh = fresh and name == names[-1]
+            known = None if is_fresh else self._known.get(prefix)
             identifier = known or self._made(prefix) or self._listed(prefix)
             if identifier is None:
                 break
-            self._known[prefix] = found[name] = identifier
+            found[name] = identifier
+            if not is_fresh:
+                self._known[prefix] = identifier
         return found
 
     def _made(self, path: str) -> str | None:
         body = _BODIES.get(re.sub(r"/[a-z]+_[A-Za-z0-9]{10,}", "/*", path))
         if body is None:
             return None
-        answer = self._call("POST", path, json=body(self))
+        answer = self._call("POST", path.replace(_SELF_HOSTED, "/v1/environments"), **body(self))
         assert answer.status_code == 200, f"POST {path}: {answer.text}"
         return str(answer.json()["id"])
 
@@ -81,12 +86,43 @@ def _name() -> str:
     return f"known-{secrets.token_hex(6)}"
 
 
+def _skill(_: KnownResources) -> dict[str, Any]:
+    name = _name()
+    text = f"---\nname: {name}\ndescription: Known to the tests.\n---\nDo it.\n"
+    return {"files": [("files[]", (f"{name}/SKILL.md", text.encode(), "text/markdown"))]}
+
+
+_SELF_HOSTED: Final = "/v1/environments#self-hosted"
+"""Stands for the environments that workers serve."""
 _MESSAGE: Final = {"type": "user.message", "content": [{"type": "text", "text": "hello"}]}
 _BODIES: Final[dict[str, Callable[[KnownResources], dict[str, Any]]]] = {
-    "/v1/agents": lambda _: {"name": _name(), "model": MODEL},
-    "/v1/environments": lambda _: {"name": _name()},
+    "/v1/agents": lambda _: {"json": {"name": _name(), "model": MODEL, "tools": [{"type": "agent_toolset_20260401"}]}},
+    "/v1/environments": lambda _: {"json": {"name": _name()}},
+    _SELF_HOSTED: lambda _: {"json": {"name": _name(), "config": {"type": "self_hosted"}}},
+    f"{_SELF_HOSTED}/*/keys": lambda _: {"json": {"name": _name()}},
     "/v1/sessions": lambda known: {
-        "agent": known.one("/v1/agents"),
-        "environment_id": known.one("/v1/environments"),
+        "json": {"agent": known.one("/v1/agents"), "environment_id": known.one("/v1/environments")}
     },
+    "/v1/sessions/*/resources": lambda known: {"json": {"type": "file", "file_id": known.one("/v1/files")}},
+    "/v1/deployments": lambda known: {
+        "json": {
+            "name": _name(),
+            "agent": known.one("/v1/agents"),
+            "environment_id": known.one("/v1/environments"),
+            "initial_events": [_MESSAGE],
+        }
+    },
+    "/v1/vaults": lambda _: {"json": {"display_name": _name()}},
+    "/v1/vaults/*/credentials": lambda _: {
+        "json": {"auth": {"type": "static_bearer", "token": "t", "mcp_server_url": f"https://{_name()}.example.com/"}}
+    },
+    "/v1/memory_stores": lambda _: {"json": {"name": _name()}},
+    "/v1/memory_stores/*/memories": lambda _: {"json": {"path": f"/{_name()}.md", "content": "known"}},
+    "/v1/user_profiles": lambda _: {"json": {"name": _name()}},
+    "/v1/organizations/webhooks": lambda _: {
+        "json": {"url": f"https://{_name()}.example.com/", "enabled_events": ["session.created"]}
+    },
+    "/v1/files": lambda _: {"files": {"file": (f"{_name()}.txt", b"known", "text/plain")}},
+    "/v1/skills": _skill,
 }
+"""What ``requests`` sends to make a resource, by its place with every id as a star."""

@@ -22,22 +22,22 @@ def environment_with(requirement: str) -> Path:
     """The Python of a virtual environment that holds exactly this requirement, such as ``anthropic==0.103.0``."""
     home = CACHE / f"environment-{requirement.replace('==', '-')}-{sys.version_info.major}.{sys.version_info.minor}"
     python = home / "bin" / "python"
-    with _filling(home) as draft:
+    with filling(home) as draft:
         if draft is not None:
-            _run(_uv(), "venv", "--quiet", "--relocatable", "--python", sys.executable, str(draft))
-            _run(_uv(), "pip", "install", "--quiet", "--python", str(draft / "bin" / "python"), requirement)
+            run(_uv(), "venv", "--quiet", "--relocatable", "--python", sys.executable, str(draft))
+            run(_uv(), "pip", "install", "--quiet", "--python", str(draft / "bin" / "python"), requirement)
     return python
 
 
 def source_of(name: str, version: str) -> Path:
     """The source archive of a package's release."""
     home = CACHE / f"source-{name}-{version}"
-    with _filling(home) as draft:
+    with filling(home) as draft:
         if draft is not None:
             draft.mkdir()
             python = _seeded()
-            _run(str(python), "-m", "pip", "download", "--quiet", "--no-binary", ":all:", "--no-deps",
-                 "--dest", str(draft), f"{name}=={version}")  # fmt: skip
+            run(str(python), "-m", "pip", "download", "--quiet", "--no-binary", ":all:", "--no-deps",
+                "--dest", str(draft), f"{name}=={version}")  # fmt: skip
     (archive,) = home.glob("*.tar.gz")
     return archive
 
@@ -45,14 +45,14 @@ def source_of(name: str, version: str) -> Path:
 def _seeded() -> Path:
     """A Python with pip."""
     home = CACHE / f"pip-{sys.version_info.major}.{sys.version_info.minor}"
-    with _filling(home) as draft:
+    with filling(home) as draft:
         if draft is not None:
-            _run(_uv(), "venv", "--quiet", "--relocatable", "--seed", "--python", sys.executable, str(draft))
+            run(_uv(), "venv", "--quiet", "--relocatable", "--seed", "--python", sys.executable, str(draft))
     return home / "bin" / "python"
 
 
 @contextlib.contextmanager
-def _filling(home: Path) -> Iterator[Path | None]:
+def filling(home: Path) -> Iterator[Path | None]:
     """The folder to fill, which becomes ``home`` when the block ends well; None when it is there already."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with home.with_suffix(".lock").open("w") as lock:
@@ -73,8 +73,9 @@ def _uv() -> str:
     return found
 
 
-def _run(*command: str) -> None:
-    environ = {**os.environ, "UV_SYSTEM_CERTS": os.environ.get("UV_SYSTEM_CERTS", "1")}
+def run(*command: str, **more: str) -> None:
+    """Run a command that may fail for reasons of the network, a few times if need be; ``more`` are variables."""
+    environ = {**os.environ, "UV_SYSTEM_CERTS": os.environ.get("UV_SYSTEM_CERTS", "1"), **more}
     for attempt in range(1, TRIES_MAX + 1):
         done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=FILL_WAIT_S, check=False)
         if done.returncode == 0:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import orjson
 import pytest
 
 from efferent.automation.reactor import Handle, Later, RecordSubscription
@@ -63,8 +64,6 @@ async def append(connection: Connection, *names: str) -> None:
 async def unanswered(connection: Connection) -> int:
     """Records that the consumer has delivered or not yet delivered, and that nobody has acknowledged."""
     answer = await connection.request("$JS.API.CONSUMER.INFO.CONTROL.test", timeout_s=2)
-    import orjson
-
     info = orjson.loads(answer.data)
     pending: int = info["num_pending"] + info["num_ack_pending"]
     return pending
@@ -105,14 +104,12 @@ async def test_a_record_that_was_not_handled_comes_again(
 
 
 async def test_two_replicas_share_the_records(connection: Connection, opened: Open) -> None:
-    first, second = Seen(), Seen()
+    seen = Seen()
     names = [f"r{number}" for number in range(40)]
-    async with opened(recording(first)), opened(recording(second)):
+    async with opened(recording(seen)), opened(recording(seen)):
         await append(connection, *names)
-        async with asyncio.timeout(WITHIN_S):
-            while len(first.records) + len(second.records) < len(names):
-                await asyncio.sleep(0.01)
-    assert sorted(record.payload.decode() for record in first.records + second.records) == sorted(names)
+        await seen.until(lambda: len(seen.records) == len(names))
+    assert sorted(record.payload.decode() for record in seen.records) == sorted(names)
 
 
 async def test_a_handler_that_does_not_end_does_not_hold_the_drain_and_its_record_comes_again(

@@ -58,6 +58,7 @@ class Client:
         *,
         call: str | None = None,
         session: str = SESSION,
+        placement: str = "",
         on_output: Callable[[bytes], None] = lambda _: None,
     ) -> Outcome:
         """Run a call and wait for its result."""
@@ -66,6 +67,7 @@ class Client:
             call_id=call or f"sevt_auto{next(self._numbers)}",
             tool=tool,
             input_json=orjson.dumps(arguments).decode(),
+            placement=placement,
         )
         streamed = bytearray()
         async for event in self.stub.Execute(request):

@@ -5,7 +5,7 @@ import asyncio
 import os
 
 from efferent.cli.errors import CommandError
-from efferent.cli.keys import log_settings
+from efferent.cli.log_access import log_settings
 from efferent.cli.up_settings import data_dir
 from efferent.common.jetstream.connection import connect
 from efferent.common.jetstream.data_keys import JetStreamDataKeys

@@ -39,6 +39,8 @@ from efferent.gateway.log_health import LogHealth, WatchedControlLog, WatchedSes
 from efferent.gateway.routes import (
     agents,
     credentials,
+    deployment_runs,
+    deployments,
     environment_keys,
     environments,
     events,
@@ -50,6 +52,7 @@ from efferent.gateway.routes import (
     sessions,
     skills,
     threads,
+    user_profiles,
     vaults,
     webhooks,
     work,
@@ -75,8 +78,11 @@ def all_routes() -> Sequence[web.AbstractRouteDef]:
         *files.routes(),
         *skills.routes(),
         *environments.routes(),
+        *deployments.routes(),
+        *deployment_runs.routes(),
         *work.routes(),
         *environment_keys.routes(),
+        *user_profiles.routes(),
         *vaults.routes(),
         *credentials.routes(),
         *webhooks.routes(),
@@ -201,7 +207,8 @@ class Gateway:
         control = self._control = ControlProjection(
             settings.projection_dir / CONTROL_FILE, control_log, behind_wait_s=settings.behind_wait_s
         )
-        await control.open(await streams.identity(connection, subjects.CONTROL))
+        identity = await streams.identity(connection, subjects.CONTROL)
+        await control.open(identity)
         aggregates = Aggregates(control_log, control, self._clock, metrics, write_deadline_s=settings.write_deadline_s)
         self._vaults = VaultServices(
             aggregates,
@@ -218,7 +225,7 @@ class Gateway:
             settings.files,
             store,
             SkillStore(aggregates, blobs, self._ids),
-            BlobSweep(blobs, control_log, session_log, store, self._clock),
+            BlobSweep(blobs, control_log, session_log, store, self._clock, log_identity=identity),
             control,
         )
         return GatewayContext(

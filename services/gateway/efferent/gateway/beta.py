@@ -15,7 +15,7 @@ VERSIONS: Final = ("2023-06-01", "2026-10-21")
 NO_BETA_TEXT: Final = "not found"
 NO_VERSION_TEXT: Final = "anthropic-version: header is required"
 
-_FREE: Final = ("/v1/files", "/v1/models", "/v1/skills")
+_FREE: Final = ("/v1/files", "/v1/models", "/v1/skills", "/v1/user_profiles")
 _STRICT: Final = ("/v1/environments", "/v1/files")
 _ENVIRONMENTS: Final = ("/v1/environments",)
 _OWN: Final = {"/v1/organizations/webhooks": ("webhooks-2026-10-07",)}

@@ -147,7 +147,7 @@ class SendEventsParams(Params):
 
 def drafts(events: Sequence[EventParams]) -> tuple[EventDraft, ...]:
     """The events as the domain takes them. Raises InvalidRequest that names the place."""
-    return tuple(_draft(f"events[{index}]", event) for index, event in enumerate(events))
+    return tuple(draft_at(f"events[{index}]", event) for index, event in enumerate(events))
 
 
 def initial_drafts(events: Sequence[EventParams]) -> tuple[EventDraft, ...]:
@@ -163,11 +163,12 @@ def initial_drafts(events: Sequence[EventParams]) -> tuple[EventDraft, ...]:
             files += sum(isinstance(b, DocumentBlock) and isinstance(b.source, FileSource) for b in event.content)
         if files > FILE_DOCUMENTS_MAX:
             raise InvalidRequest(f"initial_events: at most {FILE_DOCUMENTS_MAX} document blocks may come from files")
-        made.append(_draft(path, event))
+        made.append(draft_at(path, event))
     return tuple(made)
 
 
-def _draft(path: str, event: EventParams) -> EventDraft:
+def draft_at(path: str, event: EventParams) -> EventDraft:
+    """The event as the domain takes it. Raises InvalidRequest that names the place."""
     match event:
         case UserMessageParams():
             return MessageDraft(tuple(_checked(path, event.content)))

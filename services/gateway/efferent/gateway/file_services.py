@@ -7,7 +7,7 @@ from typing import Final
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from efferent.common.blobs.sweep import BlobSweep
+from efferent.common.blobs.sweep import BlobSweep, OtherLog
 from efferent.common.domain.control.file import FILE, STORED_BYTES
 from efferent.common.domain.ids import WorkspaceId
 from efferent.common.files.store import FileStore
@@ -93,7 +93,7 @@ class FileServices:
                     "blobs were swept",
                     extra={"deleted": report.deleted, "expired": report.expired, "drafts": report.drafts},
                 )
-            except (LogError, BlobsUnavailable) as error:
+            except (LogError, BlobsUnavailable, OtherLog) as error:
                 _log.warning("the sweep of blobs is not finished: %s", error)
             except Exception as error:
                 # A defect: blobs that nothing names stay where they are, and everything else goes on.

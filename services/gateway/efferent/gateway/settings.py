@@ -61,6 +61,17 @@ class GatewaySettings(BaseSettings):
     )
     """The same for retrieves, lists and streams."""
 
+    scheduled_deployments_max: int = Field(
+        default=1_000,
+        ge=1,
+        validation_alias=_names("scheduled_deployments_max", "EFFERENT_SCHEDULED_DEPLOYMENTS_MAX"),
+    )
+    """Deployments with a schedule in the organization."""
+    enrollment_url: str | None = Field(
+        default=None, validation_alias=_names("enrollment_url", "EFFERENT_ENROLLMENT_URL")
+    )
+    """The operator's page for the entities of user profiles; None: there is none."""
+
     body_bytes_max: int = Field(default=32 * MIB, ge=1)
     """Longest body of a request."""
     behind_wait_s: float = Field(default=5.0, gt=0)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from efferent.common.blobs.opening import open_blobs
 from efferent.hands.adapters import control_groups
 from efferent.hands.adapters.bubblewrap import BubblewrapBackend
 from efferent.hands.adapters.deletion import clear_deleted
@@ -45,7 +46,8 @@ class Hands:
         self._controllers = control_groups.find()
         backend = _backend(settings, self._launcher, self._controllers)
         self._pool = Pool(backend, settings, time.monotonic)
-        self._sessions = Sessions(backend, self._pool, settings, time.monotonic)
+        blobs = open_blobs(settings.blobs, settings.data_dir)
+        self._sessions = Sessions(backend, self._pool, blobs, settings, time.monotonic)
         self._readiness = Readiness(backend, settings, self._trial_folder, time.monotonic)
         self._servicer = SandboxesServicer(self._sessions, self._readiness, backend.name)
         limits = [

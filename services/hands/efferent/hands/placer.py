@@ -97,7 +97,8 @@ class Placer:
         keys = {file.path: file.blob_key for file in wanted.files}
         root = self._folder.part("uploads")
         gone = [path for path, key in before.files.items() if keys.get(path) != key]
-        await asyncio.to_thread(lambda: [trees.delete(root, path) for path in gone])
+        for path in gone:
+            await asyncio.to_thread(trees.delete, root, path)
         turns = asyncio.Semaphore(FETCHES_AT_ONCE)
 
         async def place(number: int, file: PlacedFile) -> tuple[str, str] | None:
@@ -172,7 +173,7 @@ class Placer:
 
     async def _fetch(self, key: str, target: Path) -> bool:
         """Copy a blob into a file; False when it is gone. Raises OSError."""
-        with open(target, "xb") as file:
+        with await asyncio.to_thread(target.open, "xb") as file:
             try:
                 async for chunk in self._blobs.get_stream(key):
                     await asyncio.to_thread(file.write, chunk)

@@ -2,16 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import grpc.aio
 
 from efferent.common.hands_api import sandbox_pb2 as wire
 from efferent.common.hands_api import sandbox_pb2_grpc
-from efferent.hands.folder import is_session_id
+from efferent.hands import placement_wire
+from efferent.hands.collector import collect, keep, output_chunks
+from efferent.hands.folder import SessionFolder, is_session_id
+from efferent.hands.placer import TooMuch
 from efferent.hands.readiness import Readiness
 from efferent.hands.session import RunningCall, TooManyCalls, is_call_id
 from efferent.hands.sessions import Sessions
+from efferent.hands.trees import NotThere
 
 
 class SandboxesServicer(sandbox_pb2_grpc.SandboxesServicer):
@@ -35,6 +40,8 @@ class SandboxesServicer(sandbox_pb2_grpc.SandboxesServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the hands are stopping")
         try:
             session = await self._sessions.get(request.session_id)
+            if await session.placer.name() != request.placement:
+                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "another placement is there")
             call = session.call(request.call_id, request.tool, request.input_json)
             async for event in _events(call):
                 yield event
@@ -42,6 +49,68 @@ class SandboxesServicer(sandbox_pb2_grpc.SandboxesServicer):
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         except (OSError, ValueError) as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"the call journal cannot be used: {error}")
+
+    async def Prepare(
+        self,
+        request: wire.PrepareRequest,
+        context: "grpc.aio.ServicerContext[wire.PrepareRequest, wire.PrepareResponse]",
+    ) -> wire.PrepareResponse:
+        """Place files, skills and memories."""
+        if not is_session_id(request.session_id):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "malformed session_id")
+        try:
+            wanted = placement_wire.wanted(request)
+            await (await self._sessions.get(request.session_id)).placer.place(wanted)
+        except placement_wire.Malformed as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except TooMuch as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        except (OSError, ValueError) as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"the session's files cannot be placed: {error}")
+        return wire.PrepareResponse()
+
+    async def Collect(
+        self,
+        request: wire.CollectRequest,
+        context: "grpc.aio.ServicerContext[wire.CollectRequest, wire.CollectResponse]",
+    ) -> wire.CollectResponse:
+        """What the session's tools have made."""
+        folder = await self._folder(request.session_id, context)
+        try:
+            return placement_wire.collected(await asyncio.to_thread(collect, folder))
+        except OSError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"the session's files cannot be read: {error}")
+
+    async def ReadOutput(
+        self,
+        request: wire.ReadOutputRequest,
+        context: "grpc.aio.ServicerContext[wire.ReadOutputRequest, wire.OutputChunk]",
+    ) -> AsyncIterator[wire.OutputChunk]:
+        """The bytes of an output."""
+        chunks = output_chunks(await self._folder(request.session_id, context), request.path, request.stamp)
+        try:
+            while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+                yield wire.OutputChunk(data=chunk)
+        except NotThere:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such output any more")
+        except OSError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"the output cannot be read: {error}")
+
+    async def Settle(
+        self, request: wire.SettleRequest, context: "grpc.aio.ServicerContext[wire.SettleRequest, wire.SettleResponse]"
+    ) -> wire.SettleResponse:
+        """These outputs are kept elsewhere."""
+        folder = await self._folder(request.session_id, context)
+        try:
+            await asyncio.to_thread(keep, folder, {output.path: output.stamp for output in request.outputs})
+        except OSError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"this cannot be remembered: {error}")
+        return wire.SettleResponse()
+
+    async def _folder(self, session_id: str, context: "grpc.aio.ServicerContext[Any, Any]") -> SessionFolder:
+        if not is_session_id(session_id):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "malformed session_id")
+        return self._sessions.folder(session_id)
 
     async def Cancel(
         self, request: wire.CancelRequest, context: "grpc.aio.ServicerContext[wire.CancelRequest, wire.CancelResponse]"

@@ -9,6 +9,7 @@ from typing import Final
 
 from efferent.hands.calls import Calls
 from efferent.hands.journal import Dropped, Journal, Result, Started
+from efferent.hands.placer import Placer
 from efferent.hands.results import DROPPED_TEXT, INTERRUPTED_TEXT, text_result
 
 _CALL_ID: Final = re.compile(r"[A-Za-z0-9_]{1,100}")
@@ -61,8 +62,15 @@ class Session:
     """The calls of one session."""
 
     def __init__(
-        self, session_id: str, journal: Journal, calls: Calls, calls_max: int, now_s: Callable[[], float]
+        self,
+        session_id: str,
+        journal: Journal,
+        calls: Calls,
+        placer: Placer,
+        calls_max: int,
+        now_s: Callable[[], float],
     ) -> None:
+        self.placer = placer
         self._session_id = session_id
         self._journal = journal
         self._journal_turn = asyncio.Lock()

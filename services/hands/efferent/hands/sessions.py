@@ -8,9 +8,11 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Final
 
+from efferent.common.ports import BlobStore
 from efferent.hands.calls import Calls
 from efferent.hands.folder import SessionFolder
 from efferent.hands.journal import Journal
+from efferent.hands.placer import Placer
 from efferent.hands.pool import Pool
 from efferent.hands.ports import Backend
 from efferent.hands.session import Session
@@ -24,9 +26,17 @@ _NOBODY: Final = 65_534
 class Sessions:
     """Finds sessions by id."""
 
-    def __init__(self, backend: Backend, pool: Pool, settings: HandsSettings, monotonic_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        pool: Pool,
+        blobs: BlobStore,
+        settings: HandsSettings,
+        monotonic_s: Callable[[], float],
+    ) -> None:
         self._backend = backend
         self._pool = pool
+        self._blobs = blobs
         self._settings = settings
         self._monotonic_s = monotonic_s
         self._open: OrderedDict[str, Session] = OrderedDict()
@@ -73,10 +83,11 @@ class Sessions:
         return task
 
     async def _opened(self, session_id: str) -> Session:
-        folder = self._folder(session_id)
+        folder = self.folder(session_id)
         journal = await asyncio.to_thread(self._open_journal, folder)
         calls = Calls(session_id, folder, self._pool, self._settings)
-        session = Session(session_id, journal, calls, self._settings.calls_max, self._monotonic_s)
+        placer = Placer(session_id, folder, self._blobs, self._settings.placed_bytes_max)
+        session = Session(session_id, journal, calls, placer, self._settings.calls_max, self._monotonic_s)
         self._open[session_id] = session
         self._make_room()
         return session
@@ -88,7 +99,7 @@ class Sessions:
         await self._pool.end(session_id)
         if session is not None:
             session.close()
-        await self._backend.remove(self._folder(session_id))
+        await self._backend.remove(self.folder(session_id))
 
     def _open_journal(self, folder: SessionFolder) -> Journal:
         folder.prepare()
@@ -103,7 +114,8 @@ class Sessions:
                 del self._open[session_id]
                 session.close()
 
-    def _folder(self, session_id: str) -> SessionFolder:
+    def folder(self, session_id: str) -> SessionFolder:
+        """Where the session's files are, or would be."""
         uid = session_uid(session_id, self._settings)
         return SessionFolder(self._settings.folder / "sessions" / session_id, uid)
 

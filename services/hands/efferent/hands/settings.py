@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import AliasChoices, Field, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from efferent.common.runtime.settings import data_dir_default
+from efferent.common.runtime.settings import BlobSettings, data_dir_default
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -23,6 +23,8 @@ class HandsSettings(BaseSettings):
         default_factory=data_dir_default, validation_alias=AliasChoices("EFFERENT_DATA_DIR", "data_dir")
     )
     """The server's data folder; the hands keep to its folder ``hands``."""
+    blobs: BlobSettings = Field(default_factory=BlobSettings)
+    """Where the bytes are that are placed in sandboxes."""
     backend: Literal["bubblewrap", "process"] = "bubblewrap"
     """``process`` has no isolation: what a model writes runs with the rights of this service."""
 
@@ -35,6 +37,8 @@ class HandsSettings(BaseSettings):
     tmp_bytes_max: PositiveInt = 512 * MIB
     """Size of the sandbox's /tmp, which is kept in memory and counts as such."""
 
+    placed_bytes_max: PositiveInt = 8 * GIB
+    """Of all files that are placed in a session's sandbox together."""
     output_bytes_max: PositiveInt = 10 * MIB
     """Of the output of one command; beyond it, the middle is left out."""
     call_timeout_s: PositiveFloat = 120.0

@@ -35,7 +35,7 @@ class NotThere(Exception):
 
 
 def walk(root: Path, files_max: int) -> Iterator[Found]:
-    """The regular files of a tree in the order of their names, at most so many. Files that cannot be named are left out."""
+    """The regular files of a tree in the order of their names, at most so many; those with unprintable names not."""
     left = files_max
     with contextlib.suppress(OSError):
         for found in _walk_below(os.open(root, _FOLDER), "", DEPTH_MAX):

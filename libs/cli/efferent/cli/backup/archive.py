@@ -11,7 +11,7 @@ from typing import Annotated, Any, BinaryIO, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from efferent.cli.backup.encryption import DamagedArchive, EncryptedWriter, decrypted
+from efferent.cli.backup.encryption import COST_LOG2, DamagedArchive, EncryptedWriter, decrypted
 from efferent.common.domain.timestamp import Timestamp
 
 FORMAT: Final = 1
@@ -80,8 +80,8 @@ _ENTRY: Final[TypeAdapter[Entry]] = TypeAdapter(Annotated[Entry, Field(discrimin
 class ArchiveWriter:
     """Writes entries into an encrypted file."""
 
-    def __init__(self, file: BinaryIO, passphrase: str) -> None:
-        self._out = EncryptedWriter(file, passphrase)
+    def __init__(self, file: BinaryIO, passphrase: str, *, cost_log2: int = COST_LOG2) -> None:
+        self._out = EncryptedWriter(file, passphrase, cost_log2=cost_log2)
 
     def begin(self, description: Entry) -> None:
         """Begin an entry; the one before has ended. Raises OSError."""

@@ -30,23 +30,20 @@ from efferent.cli.backup.passphrase import read_passphrase
 from efferent.cli.errors import CommandError
 from efferent.cli.log_access import connected, log_settings, refusal
 from efferent.common.blobs.opening import open_blobs
-from efferent.common.blobs.pause import SWEEP_LEASE
+from efferent.common.blobs.sweep import PAUSED_KEY
 from efferent.common.domain import timestamp
 from efferent.common.jetstream import snapshots, subjects
 from efferent.common.jetstream.api import ApiError
 from efferent.common.jetstream.connection import Connection
 from efferent.common.jetstream.control_log import JetStreamControlLog
-from efferent.common.jetstream.leases import JetStreamLeases
 from efferent.common.ports import BlobStore, BlobsUnavailable, LogError
-from efferent.common.runtime.clock import RandomSeeds, SystemClock
+from efferent.common.runtime.clock import SystemClock
 from efferent.common.runtime.settings import BlobSettings, HostSettings
 from efferent.common.secrets.root_key import FILE_NAME as ROOT_KEY_FILE
 from efferent.common.secrets.root_key import SecretSettings
 
-LEASE_TTL_S: Final = 6 * 3_600
-"""How long blobs are not swept when a backup dies; also the longest backup that is safe."""
-LEASE_WAIT_S: Final = 60.0
-_LEASE_POLL_S: Final = 0.5
+_SWEEP_KEYS: Final = "sweep/"
+"""What a sweep notes about one store and one log is of no use in another."""
 _KEEP_DEEDS: Final = (".deleted", ".archived")
 
 
@@ -73,12 +70,13 @@ def main(arguments: argparse.Namespace) -> int:
 async def _write(target: Path, passphrase: str) -> str:
     """Write into a draft beside the target, which gets its name when all is on the disk. Returns what it holds."""
     draft = target.with_name(f"{target.name}.unfinished")
+    blobs = open_blobs(BlobSettings(), HostSettings().data_dir)
     async with connected(log_settings(os.environ)) as connection:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                async with _no_sweep(connection):
-                    told = await _write_all(connection, file, passphrase)
+                async with _no_sweep(blobs):
+                    told = await _write_all(connection, blobs, file, passphrase)
                 file.flush()
                 os.fsync(file.fileno())
             draft.rename(target)
@@ -87,7 +85,7 @@ async def _write(target: Path, passphrase: str) -> str:
     return told
 
 
-async def _write_all(connection: Connection, file: BinaryIO, passphrase: str) -> str:
+async def _write_all(connection: Connection, blobs: BlobStore, file: BinaryIO, passphrase: str) -> str:
     data_dir = HostSettings().data_dir
     archive = ArchiveWriter(file, passphrase)
     archive.whole(_manifest(data_dir))
@@ -100,10 +98,10 @@ async def _write_all(connection: Connection, file: BinaryIO, passphrase: str) ->
         messages += stream.messages
         if name == subjects.CONTROL:
             control_end = stream.last_sequence
-    blobs = await _blobs(archive, open_blobs(BlobSettings(), data_dir))
+    blob_count = await _blobs(archive, blobs)
     late = await _late_records(connection, archive, control_end)
     archive.finish()
-    return f"{messages} records in {len(names)} streams, {blobs} blobs, {late} late records"
+    return f"{messages} records in {len(names)} streams, {blob_count} blobs, {late} late records"
 
 
 def _manifest(data_dir: Path) -> Manifest:
@@ -139,6 +137,8 @@ async def _stream(connection: Connection, archive: ArchiveWriter, name: str) -> 
 async def _blobs(archive: ArchiveWriter, blobs: BlobStore) -> int:
     count = 0
     async for entry in blobs.entries():
+        if entry.key.startswith(_SWEEP_KEYS):
+            continue
         begun = False
         with contextlib.suppress(KeyError):  # deleted meanwhile: what named it is told by a late record
             async with contextlib.aclosing(blobs.get_stream(entry.key)) as chunks:
@@ -167,16 +167,11 @@ async def _late_records(connection: Connection, archive: ArchiveWriter, after: i
 
 
 @contextlib.asynccontextmanager
-async def _no_sweep(connection: Connection) -> AsyncIterator[None]:
-    """Keep every sweep of blobs away for the length of the block. Raises CommandError when one does not end."""
-    leases = JetStreamLeases(connection)
-    holder = f"backup-{RandomSeeds().seed()}"
-    until_s = asyncio.get_running_loop().time() + LEASE_WAIT_S
-    while (ticket := await leases.take(SWEEP_LEASE, holder, ttl_s=LEASE_TTL_S)) is None:
-        if asyncio.get_running_loop().time() >= until_s:
-            raise CommandError("another backup is running, or a sweep of blobs does not end: try again later")
-        await asyncio.sleep(_LEASE_POLL_S)
+async def _no_sweep(blobs: BlobStore) -> AsyncIterator[None]:
+    """Keep sweeps of blobs away for the length of the block. Raises BlobsUnavailable."""
+    await blobs.put(PAUSED_KEY, b"")
     try:
         yield
     finally:
-        await leases.give_up(ticket)
+        with contextlib.suppress(BlobsUnavailable):  # it counts for a day only
+            await blobs.delete(PAUSED_KEY)

@@ -4,6 +4,7 @@ A writer stores first and records within seconds, so a blob that is a day old an
 sweep does not understand it leaves alone.
 """
 
+import hashlib
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -21,8 +22,16 @@ from efferent.common.ports import BlobEntry, BlobStore, Clock, ControlLog
 
 AGE_S: Final = 86_400.0
 """How old a blob is before it is asked whether anything names it."""
+PAUSED_KEY: Final = "sweep/paused"
+"""While this blob is there and no day old, nothing is swept: a backup puts it before it reads, and deletes it after."""
+_LOG_PREFIX: Final = "sweep/log-"
+"""Followed by the identity of the log whose records name these blobs."""
 
 _log = logging.getLogger(__name__)
+
+
+class OtherLog(Exception):
+    """The blobs belong to another log than this one: nothing here names them, and all of them would be deleted."""
 
 
 class SessionRecords(Protocol):
@@ -56,18 +65,27 @@ class BlobSweep:
         files: FileStore,
         clock: Clock,
         *,
+        log_identity: str,
         age_s: float = AGE_S,
     ) -> None:
+        """``log_identity``: which log this is; blobs that were swept for another one are never swept for this."""
         self._blobs = blobs
         self._control_log = control_log
         self._sessions = sessions
         self._files = files
         self._clock = clock
         self._age_us = round(age_s * 1_000_000)
+        self._marker = _LOG_PREFIX + hashlib.sha256(log_identity.encode()).hexdigest()[:32]
 
     async def run(self) -> SweepReport:
-        """One sweep. Safe to repeat, and to run in several processes. Raises LogUnavailable, BlobsUnavailable."""
+        """One sweep. Safe to repeat, and to run in several processes.
+
+        Raises OtherLog, LogUnavailable, BlobsUnavailable.
+        """
         report = SweepReport(drafts=await self._blobs.sweep_drafts())
+        await self._claim()
+        if await self._is_paused():
+            return report
         claimed = _ClaimedKeys(self._sessions)
         async for entry in self._blobs.entries():
             if await self._is_named(entry, claimed, report) or self._is_young(entry):
@@ -76,6 +94,20 @@ class BlobSweep:
             report.deleted += 1
             _log.info("a blob that no record names was deleted", extra={"key": entry.key})
         return report
+
+    async def _claim(self) -> None:
+        """Make sure that these are this log's blobs; the first sweep says so. Raises OtherLog, BlobsUnavailable."""
+        markers = [entry.key async for entry in self._blobs.entries(_LOG_PREFIX)]
+        if not markers:
+            await self._blobs.put(self._marker, b"")
+        elif self._marker not in markers:
+            raise OtherLog(
+                "the blobs belong to another log: nothing is swept. If this log was restored from a backup and the "
+                f"blobs with it, delete the blobs whose keys begin with {_LOG_PREFIX}"
+            )
+
+    async def _is_paused(self) -> bool:
+        return any([self._is_young(entry) async for entry in self._blobs.entries(PAUSED_KEY)])
 
     def _is_young(self, entry: BlobEntry) -> bool:
         return self._clock.now_us() - entry.stored_us < self._age_us

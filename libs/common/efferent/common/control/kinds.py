@@ -10,6 +10,7 @@ from efferent.common.domain.control.deployment_run import DEPLOYMENT_RUN
 from efferent.common.domain.control.environment import ENVIRONMENT
 from efferent.common.domain.control.file import FILE
 from efferent.common.domain.control.skill import SKILL
+from efferent.common.domain.control.user_profile import USER_PROFILE
 from efferent.common.domain.control.vault import VAULT
 from efferent.common.domain.control.webhook_endpoint import WEBHOOK_ENDPOINT
 from efferent.common.domain.ids import WorkspaceId
@@ -23,6 +24,7 @@ KINDS: Final[dict[str, Kind[Any]]] = {
         VAULT,
         CREDENTIAL,
         WEBHOOK_ENDPOINT,
+        USER_PROFILE,
         FILE,
         SKILL,
         DEPLOYMENT,

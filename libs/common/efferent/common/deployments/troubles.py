@@ -3,6 +3,7 @@
 Asked before the session is planned: the planner's refusals are for people, these are for programs.
 """
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from efferent.common import workspaces
@@ -20,6 +21,7 @@ from efferent.common.domain.resources.deployment import (
     FileConfig,
     MemoryStoreConfig,
     RepositoryConfig,
+    ResourceConfig,
 )
 from efferent.common.domain.resources.deployment_run import RunError, RunErrorType
 from efferent.common.domain.resources.environment import Environment, LimitedNetwork, SelfHostedConfig
@@ -52,7 +54,7 @@ async def trouble_of(
             return _error("vault_archived_error", f"Vault {vault_id} is archived.")
     return (
         await _skill_trouble(aggregates, workspace_id, agent)
-        or await _resource_trouble(aggregates, workspace_id, deployment)
+        or await resource_trouble(aggregates, workspace_id, deployment.resources)
         or _self_hosted_trouble(deployment, environment)
         or blocked_server(agent, environment)
     )
@@ -65,10 +67,11 @@ async def _skill_trouble(aggregates: Aggregates, workspace_id: WorkspaceId, agen
     return None
 
 
-async def _resource_trouble(
-    aggregates: Aggregates, workspace_id: WorkspaceId, deployment: Deployment
+async def resource_trouble(
+    aggregates: Aggregates, workspace_id: WorkspaceId, resources: Sequence[ResourceConfig]
 ) -> RunError | None:
-    for resource in deployment.resources:
+    """The first resource that is not there, or not any more; None when all are. Raises LogUnavailable."""
+    for resource in resources:
         match resource:
             case FileConfig(file_id=file_id):
                 if (await aggregates.load(FILES.kind, workspace_id, file_id)).data is None:

@@ -28,6 +28,8 @@ SkillId = NewType("SkillId", str)
 SkillVersionId = NewType("SkillVersionId", str)
 DeploymentId = NewType("DeploymentId", str)
 DeploymentRunId = NewType("DeploymentRunId", str)
+UserProfileId = NewType("UserProfileId", str)
+DreamId = NewType("DreamId", str)
 Seed = NewType("Seed", str)
 """Fresh randomness drawn by a caller: at least 20 lower-case base32 characters."""
 

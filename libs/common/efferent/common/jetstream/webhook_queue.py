@@ -5,6 +5,7 @@ A delivery that is to be tried again is negatively acknowledged with a delay: th
 whoever is there when it is due gets it. Stream ``WEBHOOK_FAILURES`` has one message for each endpoint that is failing.
 """
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from efferent.common.domain.webhook_retries import FailureStreak
 from efferent.common.jetstream import api, streams, subjects
 from efferent.common.jetstream.appending import Append, Appender
-from efferent.common.jetstream.connection import Connection, Message, RequestFailed
+from efferent.common.jetstream.connection import Connection, Message
 from efferent.common.jetstream.reading import ID_HEADER, StreamReader
 from efferent.common.ports import LogUnavailable, LogUnreadable
 
@@ -136,15 +137,23 @@ class WebhookQueue:
 
     async def take(self, endpoint_id: str, *, within_s: float = PULL_EXPIRES_S) -> QueuedDelivery | None:
         """The next delivery that is due; None when there is none for a while. Raises LogUnavailable."""
-        question = {"batch": 1, "expires": int(within_s * _NS)}
+        question = orjson.dumps({"batch": 1, "expires": int(within_s * _NS)})
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.WEBHOOKS}.{endpoint_id}"
+        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        inbox = self._connection.new_inbox()
+        # An inbox of its own: when this call is cancelled nobody listens there, and the server drops the request.
+        subscription = await self._connection.subscribe(inbox, lambda message: _settle(answer, message))
+        stop_listening = self._connection.on_change(lambda _: _settle(answer, None))
         try:
-            message = await self._connection.request(
-                f"$JS.API.CONSUMER.MSG.NEXT.{subjects.WEBHOOKS}.{endpoint_id}",
-                orjson.dumps(question),
-                timeout_s=within_s + _ANSWER_MARGIN_S,
-            )
-        except RequestFailed as error:
-            raise LogUnavailable(str(error)) from error
+            if not await self._connection.publish(subject, question, reply=inbox):
+                raise LogUnavailable("not connected")
+            async with asyncio.timeout(within_s + _ANSWER_MARGIN_S):
+                message = await answer
+        except TimeoutError:
+            return None
+        finally:
+            stop_listening()
+            await subscription.end()
         if message.status in _NOTHING:
             return None
         if message.status is not None:
@@ -225,6 +234,16 @@ class FailureStreaks:
             )
         except api.ApiError as error:
             raise LogUnavailable(str(error)) from error
+
+
+def _settle(answer: "asyncio.Future[Message]", message: Message | None) -> None:
+    """Hand over what came; None: the connection changed, and the request with it."""
+    if answer.done():
+        return
+    if message is None:
+        answer.set_exception(LogUnavailable("the connection was lost in between"))
+    else:
+        answer.set_result(message)
 
 
 def _delivered(message: Message) -> int:

@@ -18,7 +18,8 @@ from efferent.common.domain.resources.deployment import AgentReference, CronSche
 
 LATE_S: Final = 30.0
 """How long after its jitter window a fire may still start."""
-_LOOK_BACK: Final = timedelta(seconds=JITTER_MAX_S + LATE_S)
+_LOOK_BACK: Final = timedelta(seconds=JITTER_MAX_S + LATE_S + 60)
+"""How far back slots are looked for that might still start."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from efferent.automation.webhooks.delivery import Delivering, DeliveryParts
 from efferent.automation.webhooks.emission import Emission, EmissionParts
 from efferent.automation.webhooks.endpoints import EndpointTable
 from efferent.automation.webhooks.history import LoggedHistory
-from efferent.automation.webhooks.sending import WebhookSender
+from efferent.automation.webhooks.sending import ATTEMPT_S, WebhookSender
 from efferent.automation.webhooks.work_readiness import LoggedWork
 from efferent.common.control.webhook_endpoints import SigningSecrets
 from efferent.common.jetstream import subjects
@@ -38,12 +38,13 @@ _log = logging.getLogger(__name__)
 class WebhookReactor:
     """See the protocol ``Reactor``."""
 
-    def __init__(self, desk: Desk) -> None:
-        """Nothing is reached before ``start``."""
+    def __init__(self, desk: Desk, *, retry_scale: float = 1.0, attempt_s: float = ATTEMPT_S) -> None:
+        """Nothing is reached before ``start``. ``retry_scale`` multiplies the delays before retries."""
         self._desk = desk
         self._queue = WebhookQueue(desk.connection)
         self._streaks = FailureStreaks(desk.connection)
-        self._sender = WebhookSender(desk.settings.organization.webhook_policy(), desk.clock)
+        policy = desk.settings.organization.webhook_policy()
+        self._sender = WebhookSender(policy, desk.clock, attempt_s=attempt_s)
         self._endpoints = EndpointTable(desk.control)
         self._box = SecretBox(
             JetStreamDataKeys(desk.connection), desk.settings.secrets.root_keys(desk.settings.machine.data_dir)
@@ -67,7 +68,8 @@ class WebhookReactor:
                 secrets=SigningSecrets(desk.aggregates, self._box),
                 aggregates=desk.aggregates,
                 clock=desk.clock,
-            )
+            ),
+            retry_scale=retry_scale,
         )
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []

@@ -7,7 +7,7 @@ the aggregate itself.
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -18,6 +18,7 @@ from efferent.common.control.aggregates import SetQuestion
 from efferent.common.control.kinds import kind_at
 from efferent.common.domain.control.aggregate import ControlRecord, Kind, SetFacts, UnreadableRecord
 from efferent.common.domain.ids import WorkspaceId
+from efferent.common.domain.timestamp import Timestamp
 from efferent.common.jetstream import subjects
 from efferent.common.ports import ControlLog, RawRecord
 from efferent.gateway.control import tables
@@ -114,6 +115,21 @@ class ControlProjection:
         """What a facet that is a number adds up to over a workspace. Raises Overloaded, LogUnavailable."""
         await self.catch_up()
         return await self._read(lambda db: tables.sum_of_facet(db, kind, workspace_id, facet))
+
+    async def count_active(self, kind: str, facet: str, value: str) -> int:
+        """How many resources of all workspaces, archived ones not counted, have this value of a facet.
+
+        Raises Overloaded, LogUnavailable.
+        """
+        await self.catch_up()
+        return await self._read(lambda db: tables.count_active(db, kind, facet, value))
+
+    async def newest_of_parents(
+        self, kind: str, parents: Sequence[str], facets: Mapping[str, str]
+    ) -> dict[str, Timestamp]:
+        """When each parent got its newest resource of a kind with these facets. Raises Overloaded, LogUnavailable."""
+        await self.catch_up()
+        return await self._read(lambda db: tables.newest_of_parents(db, kind, parents, facets))
 
     async def set_facts(self, question: SetQuestion) -> tuple[SetFacts, int]:
         """What is known of a set, and the sequence of the set at which it holds. Raises Overloaded, LogUnavailable."""

@@ -305,6 +305,33 @@ def sum_of_facet(connection: sqlite3.Connection, kind: str, workspace_id: Worksp
     return int(total)
 
 
+def count_active(connection: sqlite3.Connection, kind: str, facet: str, value: str) -> int:
+    """How many resources of a kind, of all workspaces and not archived, have this value of a facet."""
+    (count,) = connection.execute(
+        "SELECT count(*) FROM resources WHERE kind = ? AND archived_at IS NULL AND facets ->> ? = ?",
+        (kind, facet, value),
+    ).fetchone()
+    return int(count)
+
+
+def newest_of_parents(
+    connection: sqlite3.Connection, kind: str, parents: Sequence[str], facets: Mapping[str, str]
+) -> dict[str, Timestamp]:
+    """When the newest resource of a kind with these facets was made, for each of these parents that has one."""
+    conditions = "".join(" AND facets ->> ? = ?" for _ in facets)
+    statement = (
+        f"SELECT created_at FROM resources WHERE kind = ? AND parent = ?{conditions} "  # noqa: S608 - fixed parts only
+        "ORDER BY created_at DESC, id DESC LIMIT 1"
+    )
+    values = [part for facet in facets.items() for part in facet]
+    found: dict[str, Timestamp] = {}
+    for parent in parents:
+        row = connection.execute(statement, (kind, parent, *values)).fetchone()
+        if row is not None:
+            found[parent] = Timestamp(row[0])
+    return found
+
+
 def set_facts(
     connection: sqlite3.Connection, *, family: str, kind: str, set_id: str, identifier: str, name: str | None
 ) -> tuple[SetFacts, int]:

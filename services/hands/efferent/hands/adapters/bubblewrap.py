@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from efferent.hands.adapters.remedies import explain, kernel_settings
 from efferent.hands.adapters.system_files import INNER_UID, USER, assemble
 from efferent.hands.folder import READ_ONLY, WRITABLE, SessionFolder
 from efferent.hands.launcher.messages import INFO_FD, SECCOMP_FD, STAGE, Spare, StartSandbox
+from efferent.hands.placement import Mount, mounts
 from efferent.hands.ports import Sandbox, SandboxFailed
 from efferent.hands.settings import HandsSettings
 from efferent.hands.shell_scripts import KEEPER, SHELL
@@ -80,15 +82,20 @@ class BubblewrapBackend:
         settings = self._settings
         groups, self._next = self._next or self._fresh_groups(), None
         program, tree = _program()
+        placed = mounts(folder)
         staged: tuple[tuple[str, str], ...] = ()
         if folder.uid is not None:
             parts = [*WRITABLE.values(), *READ_ONLY.values()]
-            staged = (*((str(folder.part(part)), part) for part in parts), (str(self._etc), "etc"))
+            staged = (
+                *((str(folder.part(part)), part) for part in parts),
+                *((str(folder.part(mount.part)), _stage_name(number)) for number, mount in enumerate(placed)),
+                (str(self._etc), "etc"),
+            )
             if tree is not None:
                 staged = (*staged, (str(tree), "program"))
                 program = f"{STAGE}/program/{Path(program).relative_to(tree)}"
         start = StartSandbox(
-            argv=(program, *_arguments(settings, folder, self._etc), *_command(settings, folder)),
+            argv=(program, *_arguments(settings, folder, self._etc, placed), *_command(settings, folder)),
             environ={},
             folder="/",
             uid=folder.uid,
@@ -97,7 +104,8 @@ class BubblewrapBackend:
             groups=groups.groups,
             is_kept=False,
         )
-        return Launch(start, groups, is_isolated=True, places=())
+        writable = (*WRITABLE, *(mount.place for mount in placed if mount.is_writable))
+        return Launch(start, groups, is_isolated=True, places=(), writable=writable)
 
     async def _have_spare(self, last: Launch) -> None:
         """Have a process ready for the next sandbox, where that saves the time of joining groups."""
@@ -122,7 +130,7 @@ def _program() -> tuple[str, Path | None]:
     return str(path), path.parents[2]  # its libraries lie beside the package
 
 
-def _arguments(settings: HandsSettings, folder: SessionFolder, etc: Path) -> list[str]:
+def _arguments(settings: HandsSettings, folder: SessionFolder, etc: Path, placed: Sequence[Mount]) -> list[str]:
     """Everything but the command. The order matters: later mounts lie over earlier ones."""
     return [
         "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net", "--unshare-cgroup-try",
@@ -134,7 +142,7 @@ def _arguments(settings: HandsSettings, folder: SessionFolder, etc: Path) -> lis
         "--remount-ro", "/dev",
         "--perms", "1777", "--size", str(settings.tmp_bytes_max), "--tmpfs", "/tmp",
         "--dir", "/var", "--symlink", "/tmp", "/var/tmp", "--dir", "/run",
-        *_session_binds(folder),
+        *_session_binds(folder), *_placed_binds(folder, placed),
         "--remount-ro", "/", "--chdir", "/workspace",
         "--info-fd", str(INFO_FD), "--seccomp", str(SECCOMP_FD), "--clearenv", *_environment(),
     ]  # fmt: skip
@@ -163,6 +171,19 @@ def _session_binds(folder: SessionFolder) -> list[str]:
             source = f"{STAGE}/{part}" if folder.uid is not None else str(folder.part(part))
             arguments += [option, source, place]
     return arguments
+
+
+def _placed_binds(folder: SessionFolder, placed: Sequence[Mount]) -> list[str]:
+    """Skills and memory stores, over what is there already."""
+    arguments: list[str] = []
+    for number, mount in enumerate(placed):
+        source = f"{STAGE}/{_stage_name(number)}" if folder.uid is not None else str(folder.part(mount.part))
+        arguments += ["--bind" if mount.is_writable else "--ro-bind", source, mount.place]
+    return arguments
+
+
+def _stage_name(number: int) -> str:
+    return f"placed{number}"
 
 
 def _environment() -> list[str]:

@@ -37,6 +37,8 @@ class Launch:
     """Whether it has namespaces that a file tool has to enter."""
     places: tuple[tuple[str, str], ...]
     """Places of the session and the host's folders that they are; empty when it is isolated."""
+    writable: tuple[str, ...] = tuple(WRITABLE)
+    """Places whose files count as the session's."""
 
 
 class LaunchedSandbox:
@@ -98,7 +100,7 @@ class LaunchedSandbox:
     async def disk_usage(self) -> DiskUsage:
         """Count what the session keeps on disk. Raises SandboxDied."""
         named = dict(self._launch.places)
-        paths = tuple(named.get(place, place) for place in WRITABLE)
+        paths = tuple(named.get(place, place) for place in self._launch.writable)
         reply = await self.file_tool(Measure(paths, self._settings.disk_bytes_max, self._settings.files_max))
         if reply.is_error:
             raise SandboxDied(f"its files cannot be counted: {reply.blocks[0].get('text')}")

@@ -9,6 +9,7 @@ from efferent.hands.adapters.launcher import Launcher
 from efferent.hands.adapters.limits import processes_argument, resource_limits
 from efferent.hands.folder import READ_ONLY, WRITABLE, SessionFolder
 from efferent.hands.launcher.messages import StartSandbox
+from efferent.hands.placement import mounts
 from efferent.hands.ports import Sandbox, SandboxFailed
 from efferent.hands.settings import HandsSettings
 from efferent.hands.shell_scripts import KEEPER, SHELL
@@ -40,9 +41,15 @@ class ProcessBackend:
             groups=groups.groups,
             is_kept=True,
         )
-        places = {**WRITABLE, **READ_ONLY}
+        placed = mounts(folder)
+        # The inner ones first: the first that fits is the one that is meant.
+        places = {**{mount.place: mount.part for mount in placed}, **WRITABLE, **READ_ONLY}
         launch = Launch(
-            start, groups, is_isolated=False, places=tuple((at, str(folder.part(it))) for at, it in places.items())
+            start,
+            groups,
+            is_isolated=False,
+            places=tuple((at, str(folder.part(it))) for at, it in places.items()),
+            writable=(*WRITABLE, *(mount.place for mount in placed if mount.is_writable)),
         )
         try:
             return await launch_sandbox(launch, folder, settings, self._launcher)

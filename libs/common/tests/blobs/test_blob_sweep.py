@@ -1,0 +1,135 @@
+"""The sweep: what a crash left behind goes after a day; what is named stays, and so does what is not understood."""
+
+import pytest
+
+from efferent.common.blobs.sweep import PAUSED_KEY, OtherLog
+from efferent.common.codec import RECORD_BYTES_MAX
+from efferent.common.domain.ids import SessionId
+from efferent.common.domain.record import Record
+from efferent.common.domain.refusals import NotFound
+from efferent.common.skills.package import UploadedPart
+from efferent.common.testing.records import message_record
+from efferent.common.testing.seeds import CountedSeeds
+from libs.common.tests.blobs.store_rig import ACTOR, DAY_S, SESSION, Stores
+from libs.common.tests.files.chunked import chunked
+
+
+def large_record() -> Record:
+    return message_record(CountedSeeds("records"), "x" * RECORD_BYTES_MAX)
+
+
+@pytest.fixture
+def stores() -> Stores:
+    return Stores()
+
+
+async def test_bytes_of_an_upload_that_was_never_recorded_go_after_a_day(stores: Stores) -> None:
+    stored = await stores.files.receive(chunked(b"data"))
+    stores.clock.advance(DAY_S - 1)
+    assert (await stores.sweep().run()).deleted == 0
+    assert await stores.keys() == [f"{stored.id}/content"]
+    stores.clock.advance(1)
+    assert (await stores.sweep().run()).deleted == 1
+    assert await stores.keys() == []
+
+
+async def test_files_copies_outputs_and_skills_stay_however_old(stores: Stores) -> None:
+    stored = await stores.files.receive(chunked(b"data"))
+    file = await stores.files.upload(ACTOR, stored, filename="a.txt", mime_type=None)
+    await stores.files.copy_for_session(ACTOR, file.id, SESSION)
+    await stores.files.add_output(ACTOR, SESSION, "out.txt", chunked(b"made"))
+    skill_md = UploadedPart("x/SKILL.md", b"---\nname: x\ndescription: d\n---\n")
+    await stores.skills.create(ACTOR, [skill_md], display_name=None)
+    before = await stores.keys()
+    stores.clock.advance(100 * DAY_S)
+    assert (await stores.sweep().run()).deleted == 0
+    assert await stores.keys() == before
+    assert len(before) == 4
+
+
+async def test_bytes_that_a_crash_kept_from_being_deleted_go(stores: Stores) -> None:
+    stored = await stores.files.receive(chunked(b"data"))
+    file = await stores.files.upload(ACTOR, stored, filename="a.txt", mime_type=None)
+    part = UploadedPart("x/SKILL.md", b"---\nname: x\ndescription: d\n---\n")
+    skill = await stores.skills.create(ACTOR, [part], display_name=None)
+    stores.blobs.available = False
+    with pytest.raises(OSError, match="a test says so"):
+        await stores.files.delete(ACTOR, file.id)
+    with pytest.raises(OSError, match="a test says so"):
+        await stores.skills.delete_version(ACTOR, skill.id, skill.versions[0].id)
+    stores.blobs.available = True
+    assert len(await stores.keys()) == 2
+    stores.clock.advance(DAY_S)
+    assert (await stores.sweep().run()).deleted == 2
+
+
+async def test_large_records_stay_and_those_that_were_never_appended_go(stores: Stores) -> None:
+    record = large_record()
+    await stores.session_log.append(SESSION, "in", record, expected=0)
+    await stores.blobs.put(f"{SESSION}/records/rec_lost", b"x")
+    stores.clock.advance(DAY_S)
+    assert (await stores.sweep().run()).deleted == 1
+    assert await stores.keys() == [f"{SESSION}/records/{record.id}"]
+
+
+async def test_snapshots_stay_as_long_as_their_session(stores: Stores) -> None:
+    await stores.session_log.append(SESSION, "in", large_record(), expected=0)
+    await stores.blobs.put(f"{SESSION}/snapshots/v1", b"x")
+    await stores.blobs.put("sesn_gone/snapshots/v1", b"x")
+    stores.clock.advance(DAY_S)
+    await stores.sweep().run()
+    assert await stores.keys(f"{SESSION}/snapshots/") == [f"{SESSION}/snapshots/v1"]
+    assert await stores.keys("sesn_gone/") == []
+
+
+async def test_what_is_not_understood_is_left_alone(stores: Stores) -> None:
+    keys = ["dream_a/x", "file_a/other", "sesn_a/checkpoints/1", "skill_a/x"]
+    for key in keys:
+        await stores.blobs.put(key, b"x")
+    stores.clock.advance(DAY_S)
+    await stores.sweep().run()
+    assert await stores.keys() == keys
+
+
+async def test_a_file_whose_time_is_over_goes_with_its_bytes_at_once(stores: Stores) -> None:
+    stored = await stores.files.receive(chunked(b"data"))
+    file = await stores.files.upload(ACTOR, stored, filename="a.txt", mime_type=None, expires_in_s=3_600)
+    stores.clock.advance(3_599)
+    assert (await stores.sweep().run()).expired == 0
+    stores.clock.advance(1)
+    assert (await stores.sweep().run()).expired == 1
+    assert await stores.keys() == []
+    with pytest.raises(NotFound, match=r"File 'file_\w+' has expired\.") as caught:
+        await stores.files.get(ACTOR.workspace_id, file.id)
+    assert caught.value.code == "file_expired"
+    assert (await stores.sweep().run()).expired == 0
+
+
+async def test_blobs_of_another_log_are_never_swept(stores: Stores) -> None:
+    await stores.sweep("the log that was lost").run()
+    await stores.files.receive(chunked(b"data"))
+    stores.clock.advance(DAY_S)
+    with pytest.raises(OtherLog, match="the blobs belong to another log: nothing is swept"):
+        await stores.sweep().run()
+    assert len(await stores.keys()) == 1
+
+
+async def test_nothing_is_swept_while_a_backup_reads(stores: Stores) -> None:
+    await stores.blobs.put("file_a/content", b"x")
+    stores.clock.advance(DAY_S)
+    await stores.blobs.put(PAUSED_KEY, b"")
+    assert (await stores.sweep().run()).deleted == 0
+    stores.clock.advance(DAY_S)  # a backup that died does not stop the sweep for ever
+    assert (await stores.sweep().run()).deleted == 1
+
+
+async def test_a_session_that_was_deleted_takes_its_files_along(stores: Stores) -> None:
+    stored = await stores.files.receive(chunked(b"data"))
+    file = await stores.files.upload(ACTOR, stored, filename="a.txt", mime_type=None)
+    copy = await stores.files.copy_for_session(ACTOR, file.id, SESSION)
+    other = await stores.files.copy_for_session(ACTOR, file.id, SessionId("sesn_ab"))
+    for _ in range(2):
+        await stores.files.delete_of_session(ACTOR.workspace_id, SESSION)
+    assert await stores.keys() == [file.blob_key, other.blob_key]
+    with pytest.raises(NotFound, match="File not found"):
+        await stores.files.get(ACTOR.workspace_id, copy.id)
