@@ -141,11 +141,16 @@ class Contract:
             return [
                 f"event {index}: {problem}"
                 for index, event in enumerate(exchange.events)
-                for problem in self.problems_of(json.loads(event), schema)
+                for problem in self._of_event(json.loads(event), schema)
             ]
         if exchange.body is None:
             return []
         return self.problems_of(json.loads(exchange.body), schema)
+
+    def _of_event(self, event: Any, schema: str) -> list[str]:
+        """A stream that is ended by the server says why in an error envelope, under the event name ``error``."""
+        is_error = isinstance(event, dict) and event.get("type") == "error"
+        return self.problems_of(event, {"$ref": "#/components/schemas/ErrorEnvelope"} if is_error else schema)
 
     def _of_error(self, exchange: Exchange) -> list[str]:
         if exchange.body is None:
@@ -169,7 +174,7 @@ class Contract:
 
     def _events_in(self, exchange: Exchange, route: Route) -> frozenset[str]:
         if exchange.events:
-            return frozenset(json.loads(event)["type"] for event in exchange.events)
+            return frozenset(json.loads(event)["type"] for event in exchange.events) - {"error"}
         if not route.path.endswith("/events") or exchange.body is None:
             return frozenset()
         return frozenset(event["type"] for event in json.loads(exchange.body).get("data") or ())

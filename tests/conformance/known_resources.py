@@ -60,22 +60,27 @@ class KnownResources:
         return found
 
     def _made(self, path: str) -> str | None:
-        body = _BODIES.get(re.sub(r"/[a-z]+_[A-Za-z0-9]{10,}", "/*", path))
+        body = BODIES.get(re.sub(r"/[a-z]+_[A-Za-z0-9]{10,}", "/*", path))
         if body is None:
             return None
-        answer = self._call("POST", path.replace(_SELF_HOSTED, "/v1/environments"), **body(self))
+        answer = self.call("POST", path.replace(_SELF_HOSTED, "/v1/environments"), **body(self))
         assert answer.status_code == 200, f"POST {path}: {answer.text}"
         return str(answer.json()["id"])
 
     def _listed(self, path: str) -> str | None:
-        answer = self._call("GET", path)
+        answer = self.call("GET", path)
         items = answer.json().get("data") if answer.status_code == 200 else None
         return str(items[0]["id"]) if items else None
 
-    def _call(self, method: str, path: str, **rest: Any) -> requests.Response:
+    def call(self, method: str, path: str, **rest: Any) -> requests.Response:
+        """One request with the headers that its path wants."""
         beta = BETAS.get(path.split("/")[2], BETA_DEFAULT)
         headers = {"x-api-key": API_KEY, "anthropic-version": "2026-10-21", "anthropic-beta": beta}
         return self._http.request(method, self._base_url + path, headers=headers, timeout=TIMEOUT_S, **rest)
+
+    def another(self, path: str) -> str:
+        """The id of a resource that is made now."""
+        return self.path_parameters(f"{path}/{{id}}", fresh=True)["id"]
 
     def one(self, path: str) -> str:
         """The id of a resource at a place, made when there is none."""
@@ -95,7 +100,7 @@ def _skill(_: KnownResources) -> dict[str, Any]:
 _SELF_HOSTED: Final = "/v1/environments#self-hosted"
 """Stands for the environments that workers serve."""
 _MESSAGE: Final = {"type": "user.message", "content": [{"type": "text", "text": "hello"}]}
-_BODIES: Final[dict[str, Callable[[KnownResources], dict[str, Any]]]] = {
+BODIES: Final[dict[str, Callable[[KnownResources], dict[str, Any]]]] = {
     "/v1/agents": lambda _: {"json": {"name": _name(), "model": MODEL, "tools": [{"type": "agent_toolset_20260401"}]}},
     "/v1/environments": lambda _: {"json": {"name": _name()}},
     _SELF_HOSTED: lambda _: {"json": {"name": _name(), "config": {"type": "self_hosted"}}},
@@ -103,7 +108,7 @@ _BODIES: Final[dict[str, Callable[[KnownResources], dict[str, Any]]]] = {
     "/v1/sessions": lambda known: {
         "json": {"agent": known.one("/v1/agents"), "environment_id": known.one("/v1/environments")}
     },
-    "/v1/sessions/*/resources": lambda known: {"json": {"type": "file", "file_id": known.one("/v1/files")}},
+    "/v1/sessions/*/resources": lambda known: {"json": {"type": "file", "file_id": known.another("/v1/files")}},
     "/v1/deployments": lambda known: {
         "json": {
             "name": _name(),
@@ -114,13 +119,13 @@ _BODIES: Final[dict[str, Callable[[KnownResources], dict[str, Any]]]] = {
     },
     "/v1/vaults": lambda _: {"json": {"display_name": _name()}},
     "/v1/vaults/*/credentials": lambda _: {
-        "json": {"auth": {"type": "static_bearer", "token": "t", "mcp_server_url": f"https://{_name()}.example.com/"}}
+        "json": {"auth": {"type": "static_bearer", "token": "t", "mcp_server_url": f"https://{_name()}.invalid/"}}
     },
     "/v1/memory_stores": lambda _: {"json": {"name": _name()}},
     "/v1/memory_stores/*/memories": lambda _: {"json": {"path": f"/{_name()}.md", "content": "known"}},
     "/v1/user_profiles": lambda _: {"json": {"name": _name()}},
     "/v1/organizations/webhooks": lambda _: {
-        "json": {"url": f"https://{_name()}.example.com/", "enabled_events": ["session.created"]}
+        "json": {"url": f"https://{_name()}.invalid/", "enabled_events": ["session.created"]}
     },
     "/v1/files": lambda _: {"files": {"file": (f"{_name()}.txt", b"known", "text/plain")}},
     "/v1/skills": _skill,

@@ -26,6 +26,12 @@ class S3Server:
     secret_key: str
     folder: Path
     """Objects are files below ``<folder>/<bucket>``."""
+    process: "subprocess.Popen[bytes]"
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self.process.wait()
 
     @property
     def environ(self) -> dict[str, str]:
@@ -52,7 +58,7 @@ def running_s3_server(folder: Path) -> Iterator[S3Server]:
         process = subprocess.Popen([*command, "posix", str(folder / "objects")], env=environ, stdout=log, stderr=log)
     try:
         wait_for_port(port, STARTUP_WAIT_S, lambda: process.poll() is None)
-        yield S3Server(f"http://127.0.0.1:{port}", access_key, secret_key, folder / "objects")
+        yield S3Server(f"http://127.0.0.1:{port}", access_key, secret_key, folder / "objects", process)
     finally:
         process.kill()
         process.wait()

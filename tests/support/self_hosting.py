@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import os
+import subprocess
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -40,9 +42,7 @@ class SelfHosted:
         """A session on it, with an agent of its own."""
         offered: list[Any] = [toolset()] if tools is None else tools
         agent = await self.client.beta.agents.create(name="tester", model=MODEL, tools=offered)
-        session = await self.client.beta.sessions.create(
-            agent=agent.id, environment_id=self.environment_id, **options
-        )
+        session = await self.client.beta.sessions.create(agent=agent.id, environment_id=self.environment_id, **options)
         return Played(self.client, session.id)
 
     async def work(self, method: str, path: str = "", body: object = None, *, bearer: str | None = None) -> Answer:
@@ -72,7 +72,7 @@ class SelfHosted:
     @contextlib.asynccontextmanager
     async def worker(self, workdir: Path, **options: Any) -> AsyncIterator["asyncio.Task[None]"]:
         """The SDK's worker, polling during the block. An error that ends it early is left in the task."""
-        workdir.mkdir(parents=True, exist_ok=True)
+        os.makedirs(workdir, exist_ok=True)  # noqa: ASYNC240 (a test may)
         options.setdefault("max_idle", LEAVE_AFTER_S)
         worker = self.client.beta.environments.work.worker(
             environment_id=self.environment_id, environment_key=self.key, workdir=workdir, **options
@@ -83,3 +83,39 @@ class SelfHosted:
         finally:
             running.cancel()
             await asyncio.wait([running])
+
+    @contextlib.asynccontextmanager
+    async def program(self, command: Sequence[str], folder: Path, **more: str) -> AsyncIterator["WorkerProgram"]:
+        """A worker in a process of its own, running during the block; ``more`` are variables instead of the key."""
+        os.makedirs(folder, exist_ok=True)
+        told = more or {"ANTHROPIC_ENVIRONMENT_KEY": self.key}
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC_")}
+        environ |= {
+            "ANTHROPIC_BASE_URL": str(self.client.base_url),
+            "ANTHROPIC_ENVIRONMENT_ID": self.environment_id,
+            "WORKDIR": str(folder),
+            "LEAVE_AFTER_S": str(LEAVE_AFTER_S),
+            **told,
+        }
+        process = await asyncio.create_subprocess_exec(
+            *command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        try:
+            yield WorkerProgram(process)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.communicate()
+
+
+@dataclass(frozen=True)
+class WorkerProgram:
+    """A worker in a process of its own."""
+
+    process: asyncio.subprocess.Process
+
+    async def ended(self, *, deadline_s: float = 30.0) -> str:
+        """What it printed, once it has ended by itself."""
+        async with asyncio.timeout(deadline_s):
+            output, _ = await self.process.communicate()
+        return output.decode(errors="replace")

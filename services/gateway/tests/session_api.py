@@ -19,10 +19,12 @@ from efferent.common.domain.ids import SessionId, WorkspaceId
 from efferent.common.jetstream.connection import Connection, connect
 from efferent.common.jetstream.control_log import JetStreamControlLog
 from efferent.common.jetstream.session_log import JetStreamSessionLog
+from efferent.common.ports import RawRecord
 from efferent.common.runtime import nats_server
 from efferent.common.runtime.settings import HostSettings, NatsSettings
 from efferent.common.secrets.root_key import SecretSettings
 from efferent.gateway.app import Gateway, build
+from efferent.gateway.context import CONTEXT, GatewayContext
 from efferent.gateway.session_services import SessionServices
 from efferent.gateway.settings import GatewaySettings
 from services.gateway.tests.session_rig import CLOCK, SEEDS, WAIT_S, Brain
@@ -96,6 +98,27 @@ class Api:
         """The parts behind the session routes."""
         assert self.gateway._sessions is not None
         return self.gateway._sessions
+
+    @property
+    def gateway_context(self) -> GatewayContext:
+        """The parts of the gateway."""
+        assert self.gateway._http is not None
+        return self.gateway._http._runner.app[CONTEXT]
+
+    @property
+    def gateway_workspace(self) -> WorkspaceId:
+        """The workspace of ``key``."""
+        return api_keys.DEFAULT_WORKSPACE_ID
+
+    async def records(self) -> AsyncIterator[RawRecord]:
+        """Everything in the logs of sessions so far."""
+        feed = self.gateway_context.sessions_feed
+        last = await feed.last_sequence()
+        async for batch in feed.follow(after=0):
+            for raw in batch:
+                yield raw
+            if batch[-1].sequence >= last:
+                return
 
     def headers(self, key: str | None = None) -> dict[str, str]:
         """What every request carries."""

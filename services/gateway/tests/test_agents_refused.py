@@ -64,7 +64,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"metadata": {"k": 1}}, f"{PARSE}metadata.k: must be a string"),
     ({"metadata": {"k": None}}, f"{PARSE}metadata.k: must be a string"),
     ({"metadata": []}, f"{PARSE}metadata: must be an object"),
-    ({"skills": [{"type": "anthropic", "skill_id": "xlsx"}]}, f"{PARSE}skills: not available in this release"),
     ({"multiagent": {"type": "coordinator"}}, f"{PARSE}multiagent: not available in this release"),
     # model
     ({"model": None}, f"{PARSE}model: must be an object"),
@@ -378,7 +377,7 @@ async def test_an_agent_larger_than_4_mib_is_refused(served: Served) -> None:
             {"mcp_servers": []},
             'tools.0.mcp_toolset: references server "docs" which is not defined in mcp_servers',
         ),
-        ({"skills": [1]}, f"{PARSE}skills: not available in this release"),
+        ({"skills": [1]}, f"{PARSE}skills[0]: must be an object"),
     ],
 )
 async def test_a_wrong_update_is_refused_against_the_agent_that_it_would_make(

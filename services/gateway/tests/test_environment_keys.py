@@ -79,8 +79,8 @@ async def test_another_workspace_sees_no_keys_of_it(served: Served) -> None:
         ({"expires_at": "soon"}, "expires_at: must be an RFC 3339 date-time with a time zone"),
         ({"expires_at": "2099-01-01T00:00:00"}, "must be an RFC 3339 date-time with a time zone"),
         ({"expires_at": "0001-01-01T00:00:00+23:00"}, "must be an RFC 3339 date-time with a time zone"),
-        ({"name": ""}, "name: must have at least 1 character"),
-        ({"name": "n" * 257}, "name: must have at most 256 characters"),
+        ({"name": ""}, "name: must be at least 1 character long"),
+        ({"name": "n" * 257}, "name: must be at most 256 characters long"),
         ({"nmae": "x"}, "nmae"),
     ],
 )

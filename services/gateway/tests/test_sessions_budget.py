@@ -55,7 +55,7 @@ async def test_a_session_without_a_budget_never_gets_one(tmp_path: Path) -> None
         (limit("007"), "budget.max_list_cost.amount: must be a whole number of cents above zero"),
         (limit("1.5"), "budget.max_list_cost.amount: must be a whole number of cents above zero"),
         (limit("-1"), "budget.max_list_cost.amount: must be a whole number of cents above zero"),
-        (limit("١"), "budget.max_list_cost.amount: must be a whole number of cents above zero"),
+        (limit("\u0661"), "budget.max_list_cost.amount: must be a whole number of cents above zero"),
         (limit(""), "budget.max_list_cost.amount: must be a whole number of cents above zero"),
         (limit("1" * 13), "budget.max_list_cost.amount: must be at most 12 characters long"),
         (limit(100), "budget.max_list_cost.amount: must be a string"),

@@ -16,7 +16,7 @@ from efferent.common.state_blob import dump_state, load_state
 from efferent.gateway import index_writer, session_projection
 from efferent.gateway.errors import Overloaded
 from efferent.gateway.event_index import EventIndex
-from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, ListedEvent, SessionQuery
+from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
 from efferent.gateway.public_events import Position
 from efferent.gateway.session_services import INDEX_FILE, SessionServices
 from efferent.gateway.session_states import SessionStates
@@ -211,7 +211,7 @@ async def test_the_feed_waits_while_too_many_records_wait_to_be_written(
 def test_writing_the_same_again_changes_nothing(tmp_path: Path) -> None:
     index = EventIndex.open(tmp_path / "x.sqlite", "stream")
     session_id = SessionId("sesn_1")
-    event = ListedEvent(0, "user.message", None, "2026")
+    event = (0, "user.message", None, "2026")
     changes = Changes(applied=5, events=[(5, session_id, [event])])
     for _ in range(2):
         index.write(changes)

@@ -59,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     restore = add("restore", "backup.restore", "make an empty data folder from a backup")
     restore.add_argument("file", metavar="FILE", help="the backup; EFFERENT_BACKUP_PASSPHRASE[_FILE] opens it")
     restore.add_argument("--replicas", type=int, default=1, help="copies of each stream (default: %(default)s)")
+    doctor = add("doctor", "doctor.examine", "tell what is configured, reachable and missing, and what to do")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
     add("check-config", "check_config", "check the settings and the models file, then exit")
     for service, text in _SERVICES.items():
         add(service, "run_service", text)

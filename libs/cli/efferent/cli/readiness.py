@@ -28,6 +28,8 @@ class Readiness:
     is_ready: bool
     reasons: tuple[str, ...]
     """Why not, one sentence per failed check."""
+    is_answered: bool = True
+    """Whether a gateway answered at all."""
 
 
 async def ask(base_url: str, tls_cert: Path | None = None) -> Readiness:
@@ -36,7 +38,7 @@ async def ask(base_url: str, tls_cert: Path | None = None) -> Readiness:
         async with asyncio.timeout(_ASK_TIMEOUT_S):
             status, body = await _get(base_url, "/readyz", tls_cert)
     except (OSError, TimeoutError, ValueError):
-        return Readiness(False, ("the gateway does not answer yet",))
+        return Readiness(False, ("the gateway does not answer yet",), is_answered=False)
     return Readiness(status == 200, _reasons(body) or (f"the gateway answered {status}",))
 
 

@@ -25,11 +25,13 @@ from efferent.common.domain.ids import (
     is_well_formed,
 )
 from efferent.common.domain.refusals import InvalidRequest, NotFound
-from efferent.common.domain.resources.agent import AgentSnapshot
+from efferent.common.domain.resources.agent import AgentSnapshot, Skill
 from efferent.common.domain.resources.environment import Environment
+from efferent.common.domain.resources.session_resource import PinnedSkill, StoredContent
 from efferent.common.domain.usage import BudgetLimit
 from efferent.common.model_config import ModelConfigs
 from efferent.common.session_resources import ResourceAttacher, SessionPlace
+from efferent.common.skills.resolver import ResolvedSkill, SkillResolver, WantedSkill
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,12 @@ class SessionPlanner:
         self._aggregates = aggregates
         self._models = models
         self._attacher = attacher
+        self._skills = SkillResolver(aggregates)
 
     async def plan(self, session_id: SessionId, workspace_id: WorkspaceId, spec: SessionSpec) -> CreateSession:
         """The command, with everything that it pins. Raises InvalidRequest, NotFound, LogUnavailable."""
         metadata = merged({}, spec.metadata)
-        agent = await self._agent(workspace_id, spec.agent)
+        agent, skills = await self._with_skills(workspace_id, await self._agent(workspace_id, spec.agent))
         self._check_budget(agent, spec.budget)
         environment = await self._environment(workspace_id, spec.environment_id)
         await self._check_vaults(workspace_id, spec.vault_ids)
@@ -87,6 +90,7 @@ class SessionPlanner:
             budget=spec.budget,
             resources=attachments.resources,
             sealed_tokens=attachments.sealed_tokens,
+            skills=skills,
             initial_events=spec.initial_events,
         )
 
@@ -100,6 +104,19 @@ class SessionPlanner:
         if agent.archived_at is not None:
             raise InvalidRequest(f"agent {choice.id} is archived and cannot be used to create a session")
         return resolve_agent(agent, choice.overrides)
+
+    async def _with_skills(
+        self, workspace_id: WorkspaceId, agent: AgentSnapshot
+    ) -> tuple[AgentSnapshot, tuple[PinnedSkill, ...]]:
+        """The agent with its skills at versions that stay, and what the session needs of them."""
+        wanted = [WantedSkill(skill.type, skill.skill_id, skill.version) for skill in agent.skills]
+        resolved = await self._skills.resolve(workspace_id, wanted)
+        names = [skill.name for skill in resolved]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise InvalidRequest(f'skills.{index}: another skill of the agent is named "{name}" too')
+        shown = tuple(Skill(type=it.type, skill_id=it.skill_id, version=it.version) for it in resolved)
+        return agent.model_copy(update={"skills": shown}), tuple(_pinned(skill) for skill in resolved)
 
     async def _environment(self, workspace_id: WorkspaceId, environment_id: str) -> Environment:
         if not is_well_formed("env_", environment_id):
@@ -126,3 +143,13 @@ class SessionPlanner:
                 raise NotFound(f"vault_ids[{index}]: Vault {vault_id} not found.")
             if vault.archived_at is not None:
                 raise InvalidRequest(f"vault_ids[{index}]: vault {vault_id} is archived")
+
+
+def _pinned(skill: ResolvedSkill) -> PinnedSkill:
+    return PinnedSkill(
+        skill_id=skill.skill_id,
+        version=skill.version,
+        name=skill.name,
+        description=skill.description,
+        content=StoredContent(blob_key=skill.blob_key, size_bytes=skill.size_bytes),
+    )

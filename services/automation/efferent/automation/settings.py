@@ -19,5 +19,7 @@ class AutomationSettings(BaseSettings):
     secrets: SecretSettings = Field(default_factory=SecretSettings)
     replicas: int = Field(default=1, ge=1, le=5, validation_alias="EFFERENT_NATS_REPLICAS")
     """Copies of each stream."""
+    run_ack_wait_s: float = Field(default=10.0, ge=1.0)
+    """How long a run of a deployment may take before another replica tries as well."""
     work_lease_ttl_s: int = Field(default=300, ge=2, le=3_600, validation_alias="EFFERENT_WORK_LEASE_TTL_S")
     """How long the worker of a self-hosted environment may be silent before its item goes to another one."""

@@ -218,7 +218,9 @@ def delete_file(path: Path) -> None:
 
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether the error says that the file is worth nothing, and not that it cannot be used right now."""
-    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+    if isinstance(error, sqlite3.OperationalError):
+        return str(error).startswith("Could not decode to UTF-8")  # nobody wrote such a text
+    return isinstance(error, sqlite3.DatabaseError)
 
 
 class _Foreign(Exception):

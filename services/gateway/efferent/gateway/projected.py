@@ -11,13 +11,8 @@ from efferent.gateway.public_events import Position
 Order = Literal["asc", "desc"]
 
 
-class ListedEvent(NamedTuple):
-    """What lists and filters need of an event."""
-
-    entry: int
-    type: str
-    thread: str | None
-    processed_at: str
+ListedEvent = tuple[int, str, str | None, str]
+"""What lists and filters need of an event: its entry in the record, type, thread and ``processed_at``."""
 
 
 class Folded(NamedTuple):

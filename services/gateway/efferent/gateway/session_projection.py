@@ -23,7 +23,7 @@ from efferent.gateway.errors import Overloaded
 from efferent.gateway.event_index import EventIndex, delete_file, is_damage
 from efferent.gateway.index_writer import IndexWriter
 from efferent.gateway.progress import Progress
-from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, ListedEvent, SessionQuery
+from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
 from efferent.gateway.public_events import Position, PublicEvent
 from efferent.gateway.session_states import SessionStates
 
@@ -139,7 +139,7 @@ class SessionProjection:
                     changes.deletions[record.session_id] = deletion
                 continue
             if record.events:
-                listed = [ListedEvent(event[0][1], event[2], event[1], event[4]) for event in record.events]
+                listed = [(event.position[1], event.type, event.thread, event.processed_at) for event in record.events]
                 changes.events.append((record.sequence, record.session_id, listed))
             changes.states[record.session_id] = folded
         for session_id, folded in changes.states.items():

@@ -81,21 +81,21 @@ class ControlFact:
     """Of a deployment run: whether its schedule started it."""
 
 
-def of_control(fact: ControlFact, organization_id: str) -> WebhookEvent | None:
-    """The event that a control record causes; None for types without one, and for runs that a client started."""
+def of_control(fact: ControlFact, organization_id: str) -> Sequence[WebhookEvent]:
+    """The events that a control record causes: none for types without one, and for runs that a client started.
+
+    A run can be read once it is known what came of it. So its start is reported then, and right before.
+    """
     if fact.type not in CONTROL_TYPES or (fact.type.startswith("deployment_run.") and not fact.is_scheduled):
-        return None
-    return WebhookEvent(
-        id=derive("whe_", fact.type, fact.id, fact.at),
-        created_at=fact.at,
-        data=WebhookData(
-            type=cast("WebhookType", fact.type),  # looked up just above
-            id=fact.id,
-            organization_id=organization_id,
-            workspace_id=fact.workspace_id,
-            vault_id=fact.vault_id,
-        ),
-    )
+        return ()
+    match fact.type:
+        case "deployment_run.started":
+            return ()
+        case "deployment_run.succeeded" | "deployment_run.failed":
+            types: tuple[str, ...] = ("deployment_run.started", fact.type)
+        case _:
+            types = (fact.type,)
+    return tuple(_of_control(cast("WebhookType", type_), fact, organization_id) for type_ in types)
 
 
 def of_session(
@@ -132,6 +132,20 @@ def reached_budget(record: Record) -> BudgetLimit | None:
     ):
         return None
     return next((entry.event.budget for entry in record.entries if isinstance(entry.event, SessionUsage)), None)
+
+
+def _of_control(type_: WebhookType, fact: ControlFact, organization_id: str) -> WebhookEvent:
+    return WebhookEvent(
+        id=derive("whe_", type_, fact.id, fact.at),
+        created_at=fact.at,
+        data=WebhookData(
+            type=type_,
+            id=fact.id,
+            organization_id=organization_id,
+            workspace_id=fact.workspace_id,
+            vault_id=fact.vault_id,
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

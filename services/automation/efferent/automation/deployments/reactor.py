@@ -24,8 +24,6 @@ from efferent.common.session_resources import ResourceAttacher
 
 RUNS_AT_ONCE_MAX: Final = 32
 RUNS_UNANSWERED_MAX: Final = 5_000
-ACK_WAIT_S: Final = 30.0
-"""Longer than a run ever takes: a second one at the same time would do the same work for nothing."""
 MANUAL_WAIT_S: Final = 10.0
 """A gateway performs the run that it was asked for; only when it could not, it is done here."""
 
@@ -58,14 +56,14 @@ class Deployments:
             subjects.CONTROL,
             "automation-deployment-runs",
             (subjects.control_fence(DEPLOYMENT_RUN.subject_family),),
-            ack_wait_s=ACK_WAIT_S,
+            ack_wait_s=self._desk.settings.run_ack_wait_s,
             ack_pending_max=RUNS_UNANSWERED_MAX,
         )
         agents = DurableSpec(
             subjects.CONTROL,
             "automation-deployments-of-agents",
             (subjects.control_fence(AGENT.subject_family),),
-            ack_wait_s=ACK_WAIT_S,
+            ack_wait_s=self._desk.settings.run_ack_wait_s,
         )
         return (
             RecordSubscription(runs, self.perform, in_flight_max=RUNS_AT_ONCE_MAX),

@@ -74,9 +74,9 @@ class Emission:
     async def handle_control(self, raw: RawRecord) -> None:
         """Let what a control record causes wait for delivery. Raises LogUnavailable, LogUnreadable."""
         fact = control_facts.read(raw)
-        event = None if fact is None else webhook_events.of_control(fact, self._parts.organization_id)
-        if event is not None:
-            await self._put([event], await self._enabled())
+        events = () if fact is None else webhook_events.of_control(fact, self._parts.organization_id)
+        if events:
+            await self._put(events, await self._enabled())
 
     async def handle_session(self, raw: RawRecord) -> None:
         """Let what a session's record causes wait for delivery. Raises LogUnavailable, LogUnreadable, Later."""

@@ -1,5 +1,6 @@
 """Agents as clients write them: bodies of create and update, models, and the overrides that a session may make."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag
@@ -13,10 +14,12 @@ from efferent.common.domain.control.agent import (
     AgentFields,
     AgentOverrides,
 )
+from efferent.common.domain.control.agent_skills import SKILL_ID_LENGTH_MAX, SKILL_VERSION_LENGTH_MAX
 from efferent.common.domain.control.aggregate import UNSET
 from efferent.common.domain.control.model_choice import ModelChoice
-from efferent.common.domain.resources.agent import AwsRoleIdentity, Identity
+from efferent.common.domain.resources.agent import AwsRoleIdentity, Identity, Skill
 from efferent.common.model_config import ModelConfigs, UnknownModel
+from efferent.common.skills.resolver import LATEST, WantedSkill
 from efferent.gateway.control.tool_params import McpServerParams, ToolParams, resolve_servers, resolve_tools
 from efferent.gateway.errors import InvalidRequest
 from efferent.gateway.validation import Params
@@ -82,6 +85,14 @@ def _unavailable(value: JsonValue) -> JsonValue:
 NotYet = Annotated[JsonValue, AfterValidator(_unavailable)]
 
 
+class SkillParams(Params):
+    """A skill; no version means the newest one at the time when a session is made."""
+
+    type: Literal["anthropic", "custom"]
+    skill_id: Annotated[str, Field(min_length=1, max_length=SKILL_ID_LENGTH_MAX)]
+    version: Annotated[str, Field(min_length=1, max_length=SKILL_VERSION_LENGTH_MAX)] | None = None
+
+
 class SharedParams(Params):
     """Fields that create and update have in common."""
 
@@ -90,7 +101,7 @@ class SharedParams(Params):
     tools: list[ToolParams] | None = None
     mcp_servers: list[McpServerParams] | None = None
     execution_identity: IdentityField | None = None
-    skills: NotYet = None
+    skills: list[SkillParams] | None = None
     multiagent: NotYet = None
 
     def fields(self, **more: Any) -> AgentFields:
@@ -101,6 +112,7 @@ class SharedParams(Params):
             system=self.system if "system" in given else UNSET,
             tools=resolve_tools(self.tools) if "tools" in given else UNSET,
             mcp_servers=resolve_servers(self.mcp_servers) if "mcp_servers" in given else UNSET,
+            skills=_skills(self.skills) if "skills" in given else UNSET,
             execution_identity=_identity(self.execution_identity) if "execution_identity" in given else UNSET,
             **more,
         )
@@ -130,7 +142,7 @@ class OverrideParams(Params):
     system: System | None = None
     tools: list[ToolParams] | None = None
     mcp_servers: list[McpServerParams] | None = None
-    skills: NotYet = None
+    skills: list[SkillParams] | None = None
 
     def overrides(self, models: ModelConfigs) -> AgentOverrides:
         """What is mentioned, as the domain takes it. Raises InvalidRequest."""
@@ -142,6 +154,7 @@ class OverrideParams(Params):
             system=self.system if "system" in given else UNSET,
             tools=resolve_tools(self.tools) if "tools" in given else UNSET,
             mcp_servers=resolve_servers(self.mcp_servers) if "mcp_servers" in given else UNSET,
+            skills=_skills(self.skills) if "skills" in given else UNSET,
         )
 
 
@@ -155,6 +168,17 @@ def model_choice(model: str | ModelParams, models: ModelConfigs, *, at: str = "m
     effort = params.effort.type if isinstance(params.effort, EffortParams) else params.effort
     return ModelChoice(
         traits=traits, id=params.id, effort=effort, speed=params.speed, inference_geo=params.inference_geo
+    )
+
+
+def wanted_skills(params: Sequence[SkillParams] | None) -> list[WantedSkill]:
+    """The skills that are asked for, to be looked up."""
+    return [WantedSkill(skill.type, skill.skill_id, skill.version) for skill in params or ()]
+
+
+def _skills(params: Sequence[SkillParams] | None) -> tuple[Skill, ...]:
+    return tuple(
+        Skill(type=skill.type, skill_id=skill.skill_id, version=skill.version or LATEST) for skill in params or ()
     )
 
 

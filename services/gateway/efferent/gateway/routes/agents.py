@@ -9,9 +9,16 @@ from efferent.common.control.agents import AGENTS, get_agent
 from efferent.common.domain.control.agent import AGENT, ArchiveAgent, CreateAgent, UpdateAgent
 from efferent.common.domain.ids import AgentId
 from efferent.common.domain.resources.agent import Agent
+from efferent.common.skills.resolver import SkillResolver
 from efferent.gateway import cursors
 from efferent.gateway.context import caller_of, context_of
-from efferent.gateway.control.agent_params import CreateAgentParams, UpdateAgentParams, model_choice
+from efferent.gateway.control.agent_params import (
+    CreateAgentParams,
+    SkillParams,
+    UpdateAgentParams,
+    model_choice,
+    wanted_skills,
+)
 from efferent.gateway.control.handling import body_as, change, id_in_path, new_id
 from efferent.gateway.control.listing import LIMIT_DEFAULT, LIMIT_MAX, Wanted, list_page
 from efferent.gateway.cursors import Cursor
@@ -45,6 +52,7 @@ async def create(request: web.Request) -> web.Response:
         model=model_choice(params.model, context.models),
         fields=params.fields(metadata=params.metadata or {}),
     )
+    await _check_skills(request, params.skills)
     return json_shown(AGENT, await change(request, AGENTS, agent_id, command))
 
 
@@ -70,6 +78,7 @@ async def update(request: web.Request) -> web.Response:
     if params.model is not None:
         more["model"] = model_choice(params.model, context.models)
     command = UpdateAgent(fields=params.fields(**more), version=params.version)
+    await _check_skills(request, params.skills)
     return json_shown(AGENT, await change(request, AGENTS, agent_id, command))
 
 
@@ -102,6 +111,13 @@ async def list_versions(request: web.Request) -> web.Response:
 
 def _agent_id(request: web.Request) -> AgentId:
     return AgentId(id_in_path(request, "agent_id", AGENT))
+
+
+async def _check_skills(request: web.Request, params: Sequence[SkillParams] | None) -> None:
+    """Raise InvalidRequest for skills that there are none of now; sessions look them up again."""
+    if params:
+        resolver = SkillResolver(context_of(request).aggregates)
+        await resolver.resolve(caller_of(request).workspace_id, wanted_skills(params))
 
 
 def _with_archived_at(body: bytes, newest: Agent) -> bytes:

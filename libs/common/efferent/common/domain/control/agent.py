@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from efferent.common.domain.control.agent_rules import check_tools
+from efferent.common.domain.control.agent_skills import check_skills
 from efferent.common.domain.control.aggregate import UNSET, Change, ControlRecord, Given, Kind
 from efferent.common.domain.control.metadata import merged
 from efferent.common.domain.control.model_choice import ModelChoice, resolve_model
@@ -16,6 +17,7 @@ from efferent.common.domain.resources.agent import (
     ExecutionIdentity,
     Identity,
     McpServer,
+    Skill,
     Tool,
 )
 from efferent.common.domain.timestamp import Timestamp
@@ -49,6 +51,7 @@ class AgentFields:
     system: Given[str | None] = UNSET
     tools: Given[tuple[Tool, ...]] = UNSET
     mcp_servers: Given[tuple[McpServer, ...]] = UNSET
+    skills: Given[tuple[Skill, ...]] = UNSET
     execution_identity: Given[Identity] = UNSET
     metadata: Mapping[str, str | None] = field(default_factory=dict)
     """A patch: null removes a key."""
@@ -85,6 +88,7 @@ class AgentOverrides:
     system: Given[str | None] = UNSET
     tools: Given[tuple[Tool, ...]] = UNSET
     mcp_servers: Given[tuple[McpServer, ...]] = UNSET
+    skills: Given[tuple[Skill, ...]] = UNSET
 
 
 AgentCommand = CreateAgent | UpdateAgent | ArchiveAgent
@@ -129,8 +133,11 @@ def resolve_agent(agent: AgentSnapshot, overrides: AgentOverrides | None = None)
         changes["tools"] = overrides.tools
     if overrides.mcp_servers is not UNSET:
         changes["mcp_servers"] = overrides.mcp_servers
+    if overrides.skills is not UNSET:
+        changes["skills"] = overrides.skills
     effective = base.model_copy(update=changes)
     check_tools(effective.tools, effective.mcp_servers)
+    check_skills(effective)
     return effective
 
 
@@ -172,6 +179,8 @@ def _with_fields(agent: Agent, fields: AgentFields) -> Agent:
         changes["tools"] = fields.tools
     if fields.mcp_servers is not UNSET:
         changes["mcp_servers"] = fields.mcp_servers
+    if fields.skills is not UNSET:
+        changes["skills"] = fields.skills
     if fields.execution_identity is not UNSET:
         changes["execution_identity"] = fields.execution_identity
     return agent.model_copy(update=changes)
@@ -179,6 +188,7 @@ def _with_fields(agent: Agent, fields: AgentFields) -> Agent:
 
 def _checked(agent: Agent) -> Agent:
     check_tools(agent.tools, agent.mcp_servers)
+    check_skills(agent)
     return agent
 
 

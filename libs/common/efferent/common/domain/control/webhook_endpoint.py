@@ -107,6 +107,7 @@ WEBHOOK_ENDPOINT: Final[Kind[WebhookEndpoint]] = Kind(
     prefix="whep_",
     record=ControlRecord[WebhookEndpoint],
     noun="webhook endpoint",
+    deeds=("created", "updated", "deleted"),
     within="workspace",
     admit=admit,
     show=WebhookEndpoint.shown,

@@ -1,0 +1,1 @@
+"""Dreams: sessions that read a memory store and the transcripts of other sessions, and write the store anew."""

@@ -1,0 +1,234 @@
+"""Random sequences of what clients can do with a resource, over HTTP: what is promised of one holds for all kinds.
+
+What is drawn never depends on what the server answered, so that a failing sequence can be made shorter and told.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+import hypothesis
+import pytest
+import requests
+import schemathesis
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from efferent.gateway.routes.openapi import FILE
+from tests.conformance.known_resources import BODIES, KnownResources
+from tests.support.efferent_server import EfferentServer
+
+Json = dict[str, Any]
+
+PATHS: Final[Json] = json.loads(FILE.read_text())["paths"]
+ON_THEIR_OWN: Final = ("/v1/sessions", "/v1/dreams")
+"""Resources that change without being told to."""
+VOLATILE: Final = ("upcoming_runs_at",)
+SEQUENCES_MAX: Final = 200
+STEPS_MAX: Final = 25
+PAGES_MAX: Final = 100
+
+PICKS: Final = st.integers(0, 7)
+
+_SCHEMA: Final = schemathesis.openapi.from_path(FILE)
+
+
+def places() -> list[str]:
+    """Collections without a parent whose resources are made with JSON and do nothing by themselves."""
+    return [
+        path
+        for path in BODIES
+        if path not in ON_THEIR_OWN
+        and "application/json" in PATHS.get(path, {}).get("post", {}).get("requestBody", {}).get("content", {})
+        and path.count("/") == (3 if path.startswith("/v1/organizations") else 2)
+    ]
+
+
+@pytest.fixture(scope="module")
+def known(fuzzed_server: EfferentServer) -> Iterator[KnownResources]:
+    """A client of the server."""
+    resources = KnownResources(fuzzed_server.base_url)
+    yield resources
+    resources.close()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("place", places())
+def test_whatever_is_done_to_resources_what_is_shown_of_them_stays_consistent(
+    place: str, known: KnownResources
+) -> None:
+    class OfThisKind(Resources):
+        def __init__(self) -> None:
+            super().__init__(place, known)
+
+    run_state_machine_as_test(
+        OfThisKind,
+        settings=hypothesis.settings(
+            max_examples=SEQUENCES_MAX,
+            stateful_step_count=STEPS_MAX,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        ),
+    )
+
+
+class Resources(RuleBasedStateMachine):
+    """A client that remembers what it was shown last of each resource that it made."""
+
+    def __init__(self, place: str, known: KnownResources) -> None:
+        super().__init__()
+        self._place = place
+        self._known = known
+        self._shown: dict[str, Json] = {}
+        self._gone: set[str] = set()
+        self._made: list[str] = []
+        self._item = next(path for path in PATHS if path.startswith(f"{place}/{{") and path.endswith("}"))
+
+    @rule(data=st.data())
+    def create(self, data: st.DataObject) -> None:
+        body = BODIES[self._place](self._known)["json"] | self._drawn(data, self._place)
+        answer = self._ask("POST", self._place, json=body)
+        if answer.status_code == 200:
+            made: Json = answer.json()
+            assert made["id"] not in self._shown
+            self._shown[made["id"]] = made
+            self._made.append(made["id"])
+
+    @rule(which=PICKS)
+    def retrieve(self, which: int) -> None:
+        for identifier in self._picked(which):
+            self._check(identifier)
+
+    def _check(self, identifier: str) -> None:
+        answer = self._ask("GET", f"{self._place}/{identifier}")
+        if identifier in self._gone:
+            assert answer.status_code == 404
+        else:
+            assert answer.status_code == 200
+            assert _common(answer.json(), self._shown[identifier]) == _common(self._shown[identifier], answer.json())
+
+    @rule(which=PICKS, data=st.data())
+    def update(self, which: int, data: st.DataObject) -> None:
+        if "post" in PATHS[self._item]:
+            body = self._drawn(data, self._item)
+            for identifier in self._picked(which):
+                self._update(identifier, body)
+
+    def _update(self, identifier: str, body: Json) -> None:
+        answer = self._ask("POST", f"{self._place}/{identifier}", json=body)
+        if identifier in self._gone:
+            assert answer.status_code >= 400
+        elif answer.status_code == 200:
+            before, after = self._shown[identifier], answer.json()
+            assert not before.get("archived_at") or _stable(before) == _stable(after), "archived is read-only"
+            self._check_step(before, after)
+            self._shown[identifier] = after
+        else:
+            self._check(identifier)
+
+    @rule(which=PICKS)
+    def archive(self, which: int) -> None:
+        if f"{self._item}/archive" in PATHS:
+            for identifier in self._picked(which):
+                self._archive(identifier)
+
+    def _archive(self, identifier: str) -> None:
+        answer = self._ask("POST", f"{self._place}/{identifier}/archive")
+        if identifier in self._gone:
+            assert answer.status_code == 404
+            return
+        assert answer.status_code == 200
+        before, after = self._shown[identifier], answer.json()
+        assert after["archived_at"]
+        if before["archived_at"]:
+            assert _stable(after) == _stable(before), "archiving again changes nothing"
+        self._shown[identifier] = after
+
+    @rule(which=PICKS)
+    def delete(self, which: int) -> None:
+        if "delete" in PATHS[self._item]:
+            for identifier in self._picked(which):
+                self._delete(identifier)
+
+    def _delete(self, identifier: str) -> None:
+        answer = self._ask("DELETE", f"{self._place}/{identifier}")
+        if identifier in self._gone:
+            assert answer.status_code == 404
+        elif answer.status_code == 200:
+            assert answer.json()["id"] == identifier
+            self._gone.add(identifier)
+
+    @rule(include_archived=st.booleans())
+    def list_all(self, include_archived: bool) -> None:
+        parameters = {each["name"] for each in PATHS[self._place]["get"]["parameters"]}
+        can_hide = "include_archived" in parameters
+        listed = self._listed({"include_archived": "true"} if can_hide and include_archived else {}, parameters)
+        for identifier, shown in self._shown.items():
+            hidden = can_hide and not include_archived and shown.get("archived_at")
+            if identifier in self._gone or hidden:
+                assert identifier not in listed
+            else:
+                item = listed[identifier]
+                assert _common(item, shown) == _common(shown, item)
+        times = [item["created_at"] for item in listed.values()]
+        assert times in (sorted(times), sorted(times, reverse=True))
+
+    def teardown(self) -> None:
+        """Make room: there are limits to how many there may be."""
+        if "delete" in PATHS[self._item]:
+            for identifier in self._made:
+                self._ask("DELETE", f"{self._place}/{identifier}")
+
+    def _picked(self, which: int) -> list[str]:
+        """One of what was made; nothing while there is nothing."""
+        return [self._made[which % len(self._made)]] if self._made else []
+
+    def _listed(self, query: dict[str, str], parameters: set[str]) -> dict[str, Json]:
+        cursor_of = ("page", "next_page") if "page" in parameters else ("after_id", "last_id")
+        found: dict[str, Json] = {}
+        for _ in range(PAGES_MAX):
+            answer = self._ask("GET", self._place, params=query | {"limit": "100"})
+            assert answer.status_code == 200, answer.text
+            page = answer.json()
+            for item in page["data"]:
+                assert item["id"] not in found, "listed twice"
+                found[item["id"]] = item
+            if not page.get("has_more", page.get("next_page")):
+                return found
+            query = query | {cursor_of[0]: page[cursor_of[1]]}
+        raise AssertionError(f"more than {PAGES_MAX} pages")
+
+    def _check_step(self, before: Json, after: Json) -> None:
+        for name in ("id", "type", "created_at"):
+            assert after[name] == before[name]
+        assert after["updated_at"] >= before["updated_at"]
+        if "version" in after:
+            changed = _stable(after) != _stable(before)
+            assert after["version"] == before["version"] + changed
+
+    def _drawn(self, data: st.DataObject, path: str) -> Json:
+        """Some fields of a body that the document allows."""
+        cases = _SCHEMA[path]["POST"].as_strategy(generation_mode=schemathesis.GenerationMode.POSITIVE)
+        body = data.draw(cases.map(lambda case: case.body))
+        if not isinstance(body, dict):
+            return {}
+        kept = data.draw(st.sets(st.sampled_from(sorted(body)), max_size=3)) if body else set()
+        return {name: body[name] for name in kept}
+
+    def _ask(self, method: str, path: str, **rest: Any) -> requests.Response:
+        answer = self._known.call(method, path, **rest)
+        assert answer.status_code < 500, answer.text
+        return answer
+
+
+def _common(body: Json, other: Json) -> Json:
+    """What both show: some things are shown once."""
+    return {name: value for name, value in _stable(body).items() if name in other}
+
+
+def _stable(node: Any) -> Any:
+    """Without what time changes."""
+    if isinstance(node, dict):
+        return {name: _stable(value) for name, value in node.items() if name not in VOLATILE}
+    return [_stable(item) for item in node] if isinstance(node, list) else node
