@@ -1,11 +1,11 @@
 # Every target is one line or calls a file in tools/. 'make help' lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format lock documents proto bench chaos clean
+.PHONY: help setup up test s3-server check format lock documents proto bench chaos clean
 
 BIN := .venv/bin
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Make .venv with everything that development needs
 	@tools/setup.sh dev
@@ -14,8 +14,11 @@ up: ## Run the server in the foreground until Ctrl-C
 	@tools/setup.sh
 	@$(BIN)/efferent up
 
-test: setup ## Run all tests
+test: setup s3-server ## Run all tests
 	@$(BIN)/pytest --numprocesses auto $(ARGS)
+
+s3-server: ## Build the S3 server that tests and the benchmark run against, once
+	@tools/install_s3_server.sh >/dev/null
 
 check: setup ## Check format, lint, types, import rules, locks, spelling and generated code
 	@tools/check.sh
@@ -32,7 +35,7 @@ documents: setup ## Generate the contract of the tests, openapi.json and asyncap
 proto: setup ## Generate the gRPC code from proto/
 	@$(BIN)/python tools/generate_proto.py
 
-bench: setup ## Measure a server and the machine's floor, and print the table
+bench: setup s3-server ## Measure a server and the machine's floor, and print the table
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 chaos: setup ## Kill services at random for a long time and check that nothing is lost

@@ -22,7 +22,21 @@ from typing import Final
 
 import uvloop
 
-from tests.bench import cost, failover, floor_parts, log_rates, memory, projections, readers, scale, stage, tools, turns
+from tests.bench import (
+    cost,
+    failover,
+    floor_parts,
+    log_rates,
+    memory,
+    projections,
+    readers,
+    scale,
+    schedules,
+    stage,
+    tools,
+    turns,
+    uploads,
+)
 from tests.bench.figures import Figure, table, write_json
 from tests.bench.sizes import FULL, QUICK, Sizes
 
@@ -49,10 +63,12 @@ MEASURES: Final[dict[str, Measure]] = {
     "rebuild": projections.rebuilt,
     "lists": projections.listed,
     "fan-out": readers.fan_out,
+    "upload": uploads.largest_file,
     "long": scale.long_session,
     "many": scale.many_sessions,
     "readers": readers.idle_readers,
     "failover": failover.after_kill,
+    "schedules": schedules.due_at_once,
     "memory-after": _memory_after,
 }
 """Every group of the table by its short name, in the order of measuring."""

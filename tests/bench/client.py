@@ -94,8 +94,12 @@ class Client:
 
     async def create_session(self) -> str:
         """A new session's id."""
-        session = await self.post("/v1/sessions", {"agent": self._agent_id, "environment_id": self._environment_id})
+        session = await self.post("/v1/sessions", self.session_body())
         return str(session["id"])
+
+    def session_body(self) -> dict[str, Any]:
+        """What a session of this run is made from."""
+        return {"agent": self._agent_id, "environment_id": self._environment_id}
 
     async def play(self, session_id: str | None = None, *, deltas: bool = False) -> "Played":
         """A session, new unless named, with its stream open."""

@@ -26,6 +26,17 @@ def pss_bytes(root: int) -> int:
     return sum(_pss_bytes(pid) for pid in tree(root))
 
 
+def restart_peak(pid: int) -> None:
+    """Let ``peak_bytes`` begin anew at what the process uses now."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that the process alone has had resident, since its start or since ``restart_peak``."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
 def cpu_s(root: int) -> float:
     """Processor time that the process and its descendants have used, in seconds."""
     stats = [stat for pid in tree(root) if (stat := _stat(pid))]

@@ -26,6 +26,10 @@ class Sizes:
     failovers: int
     rebuilt_records: int
     listed_sessions: int
+    upload_bytes: int
+    due_deployments: int
+    due_spacing_min: int
+    """Minutes from one slot to the next: the jitter window is 15 % of it."""
 
 
 FULL: Final = Sizes(
@@ -46,6 +50,9 @@ FULL: Final = Sizes(
     failovers=3,
     rebuilt_records=40_000,
     listed_sessions=100_000,
+    upload_bytes=500 * 1024 * 1024,
+    due_deployments=5_000,
+    due_spacing_min=10,
 )
 
 QUICK: Final = Sizes(
@@ -66,4 +73,7 @@ QUICK: Final = Sizes(
     failovers=1,
     rebuilt_records=200,
     listed_sessions=2_000,
+    upload_bytes=20 * 1024 * 1024,
+    due_deployments=20,
+    due_spacing_min=1,
 )

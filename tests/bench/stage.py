@@ -51,7 +51,12 @@ async def running(sizes: Sizes, folder: Path) -> AsyncIterator[Stage]:
             "model": _pid_of("tests.support.scripted_model"),
         }
         server = EfferentServer(
-            folder / "data", {"ANTHROPIC_BASE_URL": model_url, "ANTHROPIC_API_KEY": "bench-provider-key"}
+            folder / "data",
+            {
+                "ANTHROPIC_BASE_URL": model_url,
+                "ANTHROPIC_API_KEY": "bench-provider-key",
+                "EFFERENT_SCHEDULED_DEPLOYMENTS_MAX": "100000",
+            },
         )
         stack.callback(_stop, server)
         await asyncio.to_thread(server.start)

@@ -24,6 +24,7 @@ GROUPS = {
     "a server with many sessions",
     "idle readers",
     "fail-over",
+    "deployments due at once",
     "memory, after everything above (PSS)",
 }
 DEADLINE_S = 200

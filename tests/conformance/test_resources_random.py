@@ -24,8 +24,8 @@ PATHS: Final[Json] = json.loads(FILE.read_text())["paths"]
 ON_THEIR_OWN: Final = ("/v1/sessions", "/v1/dreams")
 """Resources that change without being told to."""
 VOLATILE: Final = ("upcoming_runs_at",)
-SEQUENCES_MAX: Final = 200
-STEPS_MAX: Final = 25
+SEQUENCES_MAX: Final = 25
+STEPS_MAX: Final = 15
 PAGES_MAX: Final = 100
 
 PICKS: Final = st.integers(0, 7)
@@ -201,7 +201,7 @@ class Resources(RuleBasedStateMachine):
 
     def _check_step(self, before: Json, after: Json) -> None:
         for name in ("id", "type", "created_at"):
-            assert after[name] == before[name]
+            assert after.get(name) == before.get(name)
         assert after["updated_at"] >= before["updated_at"]
         if "version" in after:
             changed = _stable(after) != _stable(before)

@@ -104,7 +104,7 @@ async def _keep_credentials(client: AsyncAnthropic) -> None:
         await update(
             bearer.id,
             vault_id=vault.id,
-            auth={"type": "mcp_oauth", "access_token": f"{secret}-7", "client_secret": f"{secret}-8"},  # type: ignore[typeddict-unknown-key]
+            auth={"type": "mcp_oauth", "access_token": f"{secret}-7", "client_secret": f"{secret}-8"},  # type: ignore[arg-type]
         )
     tried = await client.beta.vaults.credentials.mcp_oauth_validate(oauth.id, vault_id=vault.id)
     assert tried.status == "unknown"

@@ -1,37 +1,48 @@
 """Webhooks end to end: from what happens in sessions and resources to what a customer's endpoint gets."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+from aiohttp import web
 from anthropic import AsyncAnthropic
 
 from efferent.common.domain.webhook_types import WEBHOOK_TYPES
-from tests.support.playing import Played, bash, confirmation, message, scripted, toolset
+from tests.support.efferent_server import EfferentServer
+from tests.support.playing import Played, bash, confirmation, fresh_name, message, scripted, toolset
+from tests.support.raw_api import RawApi
+from tests.support.self_hosting import SelfHosted
 from tests.support.webhook_receiver import Received, Receiver, receiving
 
 
 @asynccontextmanager
-async def endpoint(
-    client: AsyncAnthropic, receiver: Receiver, *types: Any, path: str = "/hook"
-) -> AsyncIterator[tuple[str, str]]:
+async def endpoint(client: AsyncAnthropic, receiver: Receiver, *types: Any) -> AsyncIterator[tuple[str, str]]:
     """An endpoint for these types (all, when none is named), removed afterwards; gives its id and its secret."""
-    made = await client.beta.organization.webhooks.create(
-        url=receiver.url(path), enabled_events=list(types or WEBHOOK_TYPES)
-    )
+    webhooks = client.beta.organization.webhooks
+    wanted: list[Any] = [*(types or WEBHOOK_TYPES)]
+    made = await webhooks.create(url=receiver.url(), enabled_events=wanted)
     try:
         yield made.id, made.signing_secret
     finally:
-        await client.beta.organization.webhooks.delete(made.id)
+        await webhooks.delete(made.id)
 
 
-def about(identifier: str, *types: str) -> Any:
+def about(identifier: str, *types: str) -> Callable[[Received], bool]:
     """Chooses what is about one resource."""
 
     def chosen(received: Received) -> bool:
-        return received.event["data"]["id"] == identifier and (not types or received.type in types)
+        return bool(received.event["data"]["id"] == identifier) and (not types or received.type in types)
 
     return chosen
+
+
+async def told_of(client: AsyncAnthropic, receiver: Receiver, *identifiers: str) -> list[str]:
+    """The types that were reported of these resources, once everything so far has been: in the order of records."""
+    last = await client.beta.agents.create(name="the last thing to happen", model="offline/echo")
+    await receiver.until(where=about(last.id))
+    found = [request for request in receiver.received if request.event["data"]["id"] in identifiers]
+    return [request.type for request in sorted(found, key=lambda request: request.event["created_at"])]
 
 
 async def test_a_turn_is_reported_signed_and_after_it_can_be_read(client: AsyncAnthropic) -> None:
@@ -48,3 +59,148 @@ async def test_a_turn_is_reported_signed_and_after_it_can_be_read(client: AsyncA
         assert event.data.type == "session.status_idled"
         assert (event.data.id, started.unwrap(secret).data.id) == (played.id, played.id)
         assert idled.headers["content-type"] == "application/json"
+
+
+async def test_everything_that_happens_to_a_session_is_reported(client: AsyncAnthropic) -> None:
+    async with receiving() as receiver, endpoint(client, receiver):
+        played = await Played.create(client, tools=[toolset("always_ask")])
+        seen = await played.until_idle(scripted(bash("true"), {"text": "done"}))
+        use = next(event for event in seen if event.type == "agent.tool_use")
+        await receiver.until(where=about(played.id, "session.requires_action"))
+        await played.until_idle(confirmation(use.id))
+        await client.beta.sessions.update(played.id, title="another")
+        await client.beta.sessions.update(played.id, title="another")
+        await client.beta.sessions.archive(played.id)
+        await client.beta.sessions.archive(played.id)
+        await receiver.until(where=about(played.id, "session.archived"))
+        await client.beta.sessions.delete(played.id)
+        await receiver.until(where=about(played.id, "session.deleted"))
+        types = await told_of(client, receiver, played.id)
+    counts = {type_: types.count(type_) for type_ in set(types)}
+    assert counts == {
+        "session.created": 1,
+        "session.status_run_started": 2,
+        "session.running": 2,
+        "session.status_idled": 2,
+        "session.idled": 2,
+        "session.requires_action": 1,
+        "session.updated": 1,
+        "session.archived": 1,
+        "session.status_terminated": 1,
+        "session.deleted": 1,
+    }
+    assert len({request.id for request in receiver.received}) == len(receiver.received)
+
+
+async def test_a_budget_is_reported_once_per_amount(client: AsyncAnthropic) -> None:
+    def limit(cents: int) -> Any:
+        return {"type": "limit", "max_list_cost": {"amount": str(cents), "currency": "USD"}}
+
+    costly = {"input_tokens": 10_000, "output_tokens": 0}  # two cents at the list price of the tests' model
+    async with receiving() as receiver, endpoint(client, receiver):
+        played = await Played.create(client, budget=limit(2))
+        await played.until_idle(scripted({"text": "once", "usage": costly}))
+        await receiver.until(where=about(played.id, "session.budget_reached"))
+        await client.beta.sessions.update(played.id, budget=limit(3))
+        await played.until_idle(scripted({"text": "twice", "usage": costly}))
+        reached = await receiver.until(count=2, where=about(played.id, "session.budget_reached"))
+        await told_of(client, receiver, played.id)
+        assert len({request.id for request in reached}) == 2
+        assert len(await receiver.until(where=about(played.id, "session.budget_reached"))) == 2
+
+
+async def test_a_worker_that_is_woken_finds_its_work(client: AsyncAnthropic, raw: RawApi) -> None:
+    hosted = await SelfHosted.create(client, raw)
+    async with receiving() as receiver, endpoint(client, receiver, "session.status_run_started"):
+        played = await hosted.session()
+        await played.send(scripted(bash("true"), {"text": "done"}))
+        await receiver.until(where=about(played.id))
+        polled = await hosted.work("GET", "/poll")
+        assert polled.status == 200, polled.text
+        assert polled.json["data"]["id"] == played.id
+
+
+async def test_resources_are_reported_and_what_changes_nothing_is_not(client: AsyncAnthropic) -> None:
+    beta = client.beta
+    async with receiving() as receiver, endpoint(client, receiver):
+        agent = await beta.agents.create(name="a", model="offline/echo")
+        await beta.agents.update(agent.id, version=1, description="d")
+        await beta.agents.update(agent.id, version=2, description="d")
+        await beta.agents.archive(agent.id)
+        await beta.agents.archive(agent.id)
+        environment = await beta.environments.create(name=fresh_name("env"))
+        await beta.environments.update(environment.id, description="d")
+        await beta.environments.update(environment.id, description="d")
+        await beta.environments.archive(environment.id)
+        await beta.environments.delete(environment.id)
+        assert await told_of(client, receiver, agent.id) == ["agent.created", "agent.updated", "agent.archived"]
+        assert await told_of(client, receiver, environment.id) == [
+            "environment.created",
+            "environment.updated",
+            "environment.archived",
+            "environment.deleted",
+        ]
+
+
+async def test_archiving_a_vault_is_reported_for_each_of_its_credentials(client: AsyncAnthropic) -> None:
+    vaults = client.beta.vaults
+    async with receiving() as receiver, endpoint(client, receiver):
+        vault = await vaults.create(display_name="v")
+        made = [
+            await vaults.credentials.create(
+                vault_id=vault.id,
+                display_name="c",
+                auth={"type": "static_bearer", "mcp_server_url": f"https://{host}.example.com", "token": "t"},
+            )
+            for host in ("a", "b")
+        ]
+        await vaults.archive(vault.id)
+        assert await told_of(client, receiver, vault.id) == ["vault.created", "vault.archived"]
+        for credential in made:
+            types = await told_of(client, receiver, credential.id)
+            assert types == ["vault_credential.created", "vault_credential.archived"]
+        [received, *_] = await receiver.until(where=about(made[0].id))
+        assert received.event["data"]["vault_id"] == vault.id
+
+
+async def test_a_retry_comes_also_when_the_automation_was_killed_in_between(
+    client: AsyncAnthropic, server: EfferentServer
+) -> None:
+    async with (
+        receiving(lambda _: web.Response(status=503)) as receiver,
+        endpoint(client, receiver, "agent.created") as (_, secret),
+    ):
+        agent = await client.beta.agents.create(name="a", model="offline/echo")
+        await receiver.until(where=about(agent.id))
+        server.kill("automation")
+        receiver.answer = lambda _: web.Response(status=200)
+        first, second = await receiver.until(count=2, where=about(agent.id))
+        assert first.unwrap(secret).id == second.unwrap(secret).id
+        assert int(second.headers["webhook-timestamp"]) >= int(first.headers["webhook-timestamp"]) + 4
+
+
+async def test_a_killed_automation_loses_no_event(client: AsyncAnthropic, server: EfferentServer) -> None:
+    async with receiving() as receiver, endpoint(client, receiver, "agent.created"):
+        made = []
+        for index in range(30):
+            made.append((await client.beta.agents.create(name="a", model="offline/echo")).id)
+            if index == 15:
+                server.kill("automation")
+        for identifier in made:
+            await receiver.until(where=about(identifier))
+
+
+async def test_no_secret_is_in_anything_that_the_server_wrote(client: AsyncAnthropic, server: EfferentServer) -> None:
+    async with receiving() as receiver, endpoint(client, receiver, "agent.created") as (endpoint_id, secret):
+        new = (await client.beta.organization.webhooks.regenerate_signing_secret(endpoint_id)).signing_secret
+        agent = await client.beta.agents.create(name="a", model="offline/echo")
+        [received] = await receiver.until(where=about(agent.id))
+        received.unwrap(new)
+        needles = [text.removeprefix("whsec_").encode() for text in (secret, new)]
+        for file in (server.log_file, server.output_file, *_files(server.data_dir)):
+            content = file.read_bytes()
+            assert not any(needle in content for needle in needles), file
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]

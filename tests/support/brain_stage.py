@@ -6,12 +6,17 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
+from efferent.brain.furnishing import Furnisher
+from efferent.brain.keeping import Keeper
 from efferent.brain.performer import Performer
+from efferent.brain.placements import Collected, MemoryChange, MemoryPlace, Output, Placement
 from efferent.brain.ports import (
     ModelChunk,
     ModelFailure,
     ModelReply,
     ModelRequest,
+    OutputGone,
+    PlacementMissing,
     TextDelta,
     ToolCallDraft,
     ToolOutcome,
@@ -21,21 +26,26 @@ from efferent.brain.session_cache import SessionCache
 from efferent.brain.settings import BrainSettings
 from efferent.brain.snapshots import Snapshots
 from efferent.brain.worker import Desk
+from efferent.common.control.aggregates import Aggregates
+from efferent.common.control.log_sets import LogSets
 from efferent.common.domain.commands import Command, CreateSession, EventDraft, SendEvents
 from efferent.common.domain.content import TextBlock
 from efferent.common.domain.decide import decide
 from efferent.common.domain.draft import Decision, Stamp
 from efferent.common.domain.evolve import fold
 from efferent.common.domain.ids import BrainId, EnvironmentId, EventId, SessionId, ThreadId, WorkspaceId
+from efferent.common.domain.refusals import Refused
 from efferent.common.domain.resources.agent import Tool
 from efferent.common.domain.resources.environment import CloudConfig
 from efferent.common.domain.state import SessionState
 from efferent.common.domain.usage import ModelUsage
+from efferent.common.files.store import FileStore
 from efferent.common.ports import LogConflict
 from efferent.common.runtime.clock import SystemClock
+from efferent.common.runtime.metrics import Metrics
 from efferent.common.testing.in_memory_blobs import InMemoryBlobs
 from efferent.common.testing.in_memory_inbound import InMemoryDurable, InMemoryInboundConsumer
-from efferent.common.testing.in_memory_log import InMemorySessionLog
+from efferent.common.testing.in_memory_log import InMemoryControlLog, InMemorySessionLog
 from efferent.common.testing.in_memory_stream import InMemoryStream
 from efferent.common.testing.seeds import CountedSeeds
 from efferent.common.testing.specification import agent
@@ -89,6 +99,13 @@ class SteppedHands:
         self.calls: list[EventId] = []
         self.cancelled: asyncio.Queue[EventId] = asyncio.Queue()
         self.called = asyncio.Event()
+        self.placement = Placement()
+        self.prepared: list[Placement] = []
+        self.made = Collected()
+        self.contents: dict[str, bytes] = {}
+        self.collections = 0
+        self.may_collect = asyncio.Event()
+        self.may_collect.set()
         self._results: dict[EventId, asyncio.Future[ToolOutcome]] = {}
 
     def finish(self, call_id: EventId, text: str = "ok") -> None:
@@ -96,12 +113,43 @@ class SteppedHands:
         self._future(call_id).set_result(ToolOutcome((TextBlock(text=text),), is_error=False))
 
     async def execute(
-        self, session_id: SessionId, call_id: EventId, tool: str, arguments: dict[str, JsonValue]
+        self,
+        session_id: SessionId,
+        call_id: EventId,
+        tool: str,
+        arguments: dict[str, JsonValue],
+        *,
+        placement: str = "",
     ) -> ToolOutcome:
         """See the port."""
+        if placement != self.placement.name:
+            raise PlacementMissing("another one")
         self.calls.append(call_id)
         self.called.set()
         return await asyncio.shield(self._future(call_id))
+
+    async def prepare(self, session_id: SessionId, placement: Placement) -> None:
+        """See the port."""
+        self.placement = placement
+        self.prepared.append(placement)
+
+    async def collect(self, session_id: SessionId) -> Collected:
+        """See the port."""
+        self.collections += 1
+        await self.may_collect.wait()
+        return self.made
+
+    async def read_output(self, session_id: SessionId, output: Output) -> AsyncGenerator[bytes, None]:
+        """See the port."""
+        content = self.contents.get(output.path)
+        if content is None:
+            raise OutputGone(output.path)
+        yield content
+
+    async def settle(self, session_id: SessionId, outputs: tuple[Output, ...]) -> None:
+        """See the port."""
+        left = tuple(output for output in self.made.outputs if output not in outputs)
+        self.made = Collected(left, self.made.memories, self.made.is_all)
 
     async def cancel(self, session_id: SessionId, call_id: EventId) -> None:
         """See the port."""
@@ -112,6 +160,29 @@ class SteppedHands:
 
     def _future(self, call_id: EventId) -> "asyncio.Future[ToolOutcome]":
         return self._results.setdefault(call_id, asyncio.get_running_loop().create_future())
+
+
+class ListedMemories:
+    """Memory stores whose content a test says; what was written is kept."""
+
+    def __init__(self) -> None:
+        self.stores: dict[str, tuple[MemoryPlace, ...]] = {}
+        self.listings = 0
+        self.written: list[tuple[str, MemoryChange]] = []
+        self.refusal: Refused | None = None
+
+    async def listing(self, workspace_id: WorkspaceId, memory_store_id: str) -> tuple[MemoryPlace, ...]:
+        """See the port."""
+        self.listings += 1
+        return self.stores.get(memory_store_id, ())
+
+    async def write(
+        self, workspace_id: WorkspaceId, session_id: SessionId, memory_store_id: str, change: MemoryChange
+    ) -> None:
+        """See the port."""
+        if self.refusal is not None:
+            raise self.refusal
+        self.written.append((memory_store_id, change))
 
 
 @dataclass
@@ -177,6 +248,10 @@ class Stage:
         self.acknowledged = asyncio.Event()
         self.durable = WatchedDurable(self.stream, ack_wait_s=0.2, acknowledged=self.acknowledged)
         self.facts = OneSize()
+        self.memories = ListedMemories()
+        control_log = InMemoryControlLog(self.stream)
+        aggregates = Aggregates(control_log, LogSets(control_log), SystemClock(), Metrics(), write_deadline_s=5)
+        self.files = FileStore(aggregates, self.blobs, SystemClock(), CountedSeeds("files"))
         self._seeds = CountedSeeds("client")
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -190,10 +265,14 @@ class Stage:
         async def keep_delta(_session_id: SessionId, payload: bytes) -> None:
             self.deltas.append(payload)
 
+        furnisher = Furnisher(self.hands, self.memories)
         desk = Desk(
             brain_id=BrainId(name),
             log=self.log,
-            performer=Performer(self.model, self.facts, self.hands, SystemClock(), self.settings, keep_delta),
+            performer=Performer(
+                self.model, self.facts, self.hands, furnisher, SystemClock(), self.settings, keep_delta
+            ),
+            keeper=Keeper(self.hands, furnisher, self.files, self.memories),
             cache=SessionCache(100),
             snapshots=self.snapshots(),
             presence=self.presences,

@@ -72,7 +72,7 @@ class SelfHosted:
     @contextlib.asynccontextmanager
     async def worker(self, workdir: Path, **options: Any) -> AsyncIterator["asyncio.Task[None]"]:
         """The SDK's worker, polling during the block. An error that ends it early is left in the task."""
-        os.makedirs(workdir, exist_ok=True)  # noqa: ASYNC240 (a test may)
+        os.makedirs(workdir, exist_ok=True)
         options.setdefault("max_idle", LEAVE_AFTER_S)
         worker = self.client.beta.environments.work.worker(
             environment_id=self.environment_id, environment_key=self.key, workdir=workdir, **options

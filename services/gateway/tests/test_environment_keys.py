@@ -1,5 +1,7 @@
 """``/v1/environments/{id}/keys``: made once, listed without the key, revoked for good."""
 
+import asyncio
+
 import pytest
 
 from efferent.common import api_keys, environment_keys
@@ -46,7 +48,21 @@ async def test_a_revoked_key_is_listed_no_more_and_refused(served: Served) -> No
         assert (answer.status, answer.body) == (200, {"id": made["id"], "type": "environment_key_deleted"})
     assert (await served.call("GET", f"{path}/keys")).body["data"] == []
     bearer = {"x-api-key": None, "authorization": f"Bearer {made['key']}"}
-    assert (await served.call("GET", f"{path}/work/poll", headers=bearer)).status in (401, 404)
+    assert (await served.call("GET", f"{path}/work/poll", headers=bearer)).status == 401
+
+
+async def test_a_long_poll_ends_when_its_key_is_revoked(served: Served) -> None:
+    path = await environment(served)
+    made = (await served.call("POST", f"{path}/keys", {})).body
+    bearer = {"x-api-key": None, "authorization": f"Bearer {made['key']}"}
+    assert (await served.call("GET", f"{path}/work/poll", headers=bearer)).status == 200
+    polling = asyncio.create_task(served.call("GET", f"{path}/work/poll?block_ms=999", headers=bearer))
+    await asyncio.sleep(0)
+    for _ in range(50):
+        if polling.done():
+            break
+        await served.call("DELETE", f"{path}/keys/{made['id']}")
+    assert (await polling).error == (401, "authentication_error", "Authentication failed")
 
 
 async def test_an_environment_key_is_no_key_of_the_workspace(served: Served) -> None:

@@ -150,12 +150,10 @@ async def test_keys_of_other_workspaces_may_not_manage_the_organization(home: Se
 async def test_the_thirty_third_endpoint_is_refused(home: Served) -> None:
     for _ in range(31):
         await make(home)
-    last = asyncio.gather(
-        *(call(home, "POST", body={"url": URL, "enabled_events": ["agent.created"]}) for _ in range(4))
-    )
-    statuses = sorted(answer.status for answer in await last)
-    assert statuses == [200, 400, 400, 400]
-    refused = await call(home, "POST", body={"url": URL, "enabled_events": ["agent.created"]})
+    body = {"url": URL, "enabled_events": ["agent.created"]}
+    answers = await asyncio.gather(*(call(home, "POST", body=body) for _ in range(4)))
+    assert sorted(answer.status for answer in answers) == [200, 400, 400, 400]
+    refused = await call(home, "POST", body=body)
     assert refused.error == (
         400,
         "invalid_request_error",

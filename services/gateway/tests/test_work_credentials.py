@@ -1,5 +1,6 @@
 """Who may call what: every route with every kind of credential, and what a worker's credential reaches at all."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -7,11 +8,12 @@ import pytest
 
 from efferent.common import api_keys
 from efferent.gateway.app import all_routes
+from efferent.gateway.beta import MEMORY
 from efferent.gateway.principals import ALLOWED, allowed_on
-from services.gateway.tests.gateway_rig import ServerAddress
+from services.gateway.tests.gateway_rig import BETA, VERSION, ServerAddress
 from services.gateway.tests.work_rig import Queue, queue_on
 
-OPEN = ("/healthz", "/readyz", "/metrics")
+BETAS = "managed-agents-2026-04-01,webhooks-2026-10-07,dreaming-2026-04-21"
 FORBIDDEN = (403, "permission_error")
 MESSAGE = {"type": "user.message", "content": [{"type": "text", "text": "hello"}]}
 
@@ -44,15 +46,6 @@ def path_of(route: str, item: dict[str, str]) -> str:
     return route
 
 
-def beta_of(route: str) -> str | None:
-    """What clients send on this route."""
-    if "/memory_stores" in route:
-        return "agent-memory-2026-07-22"
-    if "/webhooks" in route:
-        return "webhooks-2026-10-07"
-    return "managed-agents-2026-04-01"
-
-
 async def test_each_route_takes_the_credentials_that_the_table_names_and_no_other(queue: Queue) -> None:
     polled, _, token = await queue.active()
     item = {"id": polled["id"], "environment_id": polled["environment_id"], "session_id": polled["data"]["id"]}
@@ -62,7 +55,11 @@ async def test_each_route_takes_the_credentials_that_the_table_names_and_no_othe
         if route.endswith(("/stream", "/stop", "/ack")):
             continue  # these would wait, or end the item; they have tests of their own
         for name, bearer in credentials.items():
-            headers = {"x-api-key": None, "authorization": f"Bearer {bearer}", "anthropic-beta": beta_of(route)}
+            headers = {
+                "x-api-key": None,
+                "authorization": f"Bearer {bearer}",
+                "anthropic-beta": MEMORY if "/memory_stores" in route else BETAS,
+            }
             answer = await queue.served.call(method, path_of(route, item), headers=headers)
             refused = answer.status == 403 and answer.error[:2] == FORBIDDEN
             if refused == (name in allowed_on(method, route)):
@@ -112,7 +109,7 @@ async def test_a_workers_credential_reaches_its_own_session_alone(queue: Queue, 
     stranger = (await queue.ok("POST", "/v1/sessions", body))["id"]
     bearer = queue.environment_key if kind == "key" else token
     for path, method in (("", "GET"), ("/events", "GET"), ("/events", "POST"), ("/events/stream", "GET")):
-        sent = {"events": []} if method == "POST" else None
+        sent: dict[str, list[object]] | None = {"events": []} if method == "POST" else None
         refused = await queue.call(method, f"/v1/sessions/{stranger}{path}", sent, bearer=bearer)
         assert refused.error == (404, "not_found_error", "Session not found."), path
         if path == "/events/stream":
@@ -222,3 +219,29 @@ async def test_an_environment_key_of_another_workspace_finds_nothing(queue: Queu
     _, key = await queue.served.new_workspace()
     refused = await queue.call("GET", f"{queue.path}/poll", bearer=key)
     assert refused.error == (404, "not_found_error", "Environment not found.")
+
+
+async def test_a_stream_is_cut_when_its_token_ends(queue: Queue) -> None:
+    item, _, token = await queue.active()
+    headers = {"authorization": f"Bearer {token}", "anthropic-version": VERSION, "anthropic-beta": BETA}
+    url = f"{queue.served.url}/v1/sessions/{item['data']['id']}/events/stream"
+    async with asyncio.timeout(10), queue.served.http.get(url, headers=headers) as stream:
+        assert stream.status == 200
+        await queue.item(item["id"], "stop", {"force": True}, bearer=token)
+        text = (await stream.content.read()).decode()
+    assert text.startswith("event: error\n")
+    assert "authentication_error" in text
+
+
+async def test_a_stream_is_cut_when_its_lease_runs_out(nats_address: ServerAddress, tmp_path: Path) -> None:
+    async with queue_on(nats_address, tmp_path / "short", work_lease_ttl_s=2) as queue:
+        item, last, token = await queue.active()
+        headers = {"authorization": f"Bearer {token}", "anthropic-version": VERSION, "anthropic-beta": BETA}
+        url = f"{queue.served.url}/v1/sessions/{item['data']['id']}/events/stream"
+        async with asyncio.timeout(10), queue.served.http.get(url, headers=headers) as stream:
+            queue.clock.advance(1.9)
+            assert (await queue.beat(item["id"], last, bearer=token)).status == 200
+            assert not stream.content.at_eof()
+            queue.clock.advance(2)
+            await queue.poll()
+            assert "authentication_error" in (await stream.content.read()).decode()

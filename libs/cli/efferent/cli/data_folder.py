@@ -23,6 +23,8 @@ from typing import Final
 from efferent.cli.errors import CommandError
 
 FORMAT: Final = 1
+NATS_FOLDER: Final = "nats"
+"""Configuration, store and log of the embedded nats-server."""
 _RESTORING: Final = "restoring"
 _NOTHING: Final = frozenset({"lock", "format", _RESTORING})
 """What an empty data folder may hold."""
@@ -149,6 +151,11 @@ def read_api_key(path: Path) -> str | None:
 def forget_api_key(path: Path) -> None:
     """Keep the key no longer; the next start makes another."""
     (path / "api_key").unlink(missing_ok=True)
+
+
+def nats_log_file(path: Path) -> Path:
+    """Where the embedded nats-server of this data folder logs to."""
+    return path / NATS_FOLDER / "nats-server.log"
 
 
 def read_nats_access(path: Path) -> NatsAccess | None:

@@ -9,7 +9,7 @@ import json
 import re
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -28,7 +28,7 @@ class Readiness:
     is_ready: bool
     reasons: tuple[str, ...]
     """Why not, one sentence per failed check."""
-    is_answered: bool = True
+    is_answered: bool = field(default=True, compare=False)
     """Whether a gateway answered at all."""
 
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Final, NoReturn
 
-from efferent.cli.data_folder import read_nats_access
+from efferent.cli.data_folder import NATS_FOLDER, nats_log_file, read_nats_access
 from efferent.cli.errors import CommandError
 from efferent.cli.up_settings import data_dir
 from efferent.common.runtime.nats_server import ServerMissing, ServerSpec, command, prepare
@@ -29,10 +29,10 @@ def main(_arguments: argparse.Namespace) -> int:
     access = read_nats_access(data)
     if access is None:
         raise CommandError(f"{data} holds no address for a nats-server; 'efferent up' makes one")
-    spec = ServerSpec(folder=data / "nats", port=access.port, token=access.token)
+    spec = ServerSpec(folder=data / NATS_FOLDER, port=access.port, token=access.token)
     try:
         prepare(spec)
-        argv = [*command(spec), "-l", str(_log_file(spec.folder))]
+        argv = [*command(spec), "-l", str(_log_file(data))]
     except ServerMissing as error:
         raise CommandError(str(error)) from error
     if sys.platform == "linux" or SUPERVISOR_FD not in os.environ:
@@ -40,9 +40,9 @@ def main(_arguments: argparse.Namespace) -> int:
     return asyncio.run(guard(argv))
 
 
-def _log_file(folder: Path) -> Path:
+def _log_file(data: Path) -> Path:
     """Where the server logs to; a file that has grown too large becomes the one before."""
-    file = folder / "nats-server.log"
+    file = nats_log_file(data)
     if file.exists() and file.stat().st_size > _LOG_BYTES_MAX:
         file.replace(file.with_suffix(".log.1"))
     return file

@@ -49,6 +49,11 @@ class Supervisor:
                 await child.terminate()
             await self._end(self._keepers.get(spec.name))
 
+    async def restart(self, name: str) -> None:
+        """Stop one child; its keeper starts it again."""
+        if child := self._living.get(name):
+            await child.terminate()
+
     def kill(self) -> None:
         """Kill all children at once."""
         self._stopping.set()

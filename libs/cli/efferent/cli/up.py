@@ -9,12 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Final
 
 from efferent.cli.children import children, command_line
 from efferent.cli.data_folder import DataFolder
 from efferent.cli.errors import CommandError
 from efferent.cli.readiness import EXPLAIN_AFTER_S, announce
+from efferent.cli.store_watch import StoreWatch
 from efferent.cli.supervisor import Supervisor
 from efferent.cli.up_settings import UpSettings, read_settings
 
@@ -52,12 +54,23 @@ async def _up(settings: UpSettings, folder: DataFolder) -> int:
     say(f"starting with data in {folder.path}")
     supervisor.start()
     announcing = asyncio.create_task(_announce(supervisor, settings, key))
+    watching = asyncio.create_task(_watch_store(supervisor, folder.path)) if settings.nats_url is None else None
     await told_to_stop.wait()
     announcing.cancel()
+    if watching is not None:
+        watching.cancel()
     say("stopping")
     await supervisor.stop()
     say("stopped")
     return 0
+
+
+async def _watch_store(supervisor: Supervisor, data_dir: Path) -> None:
+    async def restart() -> None:
+        say("nats-server cannot write since its disk was full; there is room again: starting it anew")
+        await supervisor.restart("nats")
+
+    await StoreWatch(data_dir, restart).run()
 
 
 async def _announce(supervisor: Supervisor, settings: UpSettings, key: str) -> None:

@@ -99,6 +99,12 @@ class ControlLog(Protocol):
     def read(self, pattern: str, *, after: int = 0) -> AsyncIterator[RawRecord]:
         """All records whose subject matches the pattern, in order, up to the stream's end at the time of the call."""
 
+    async def erase(self, sequence: int) -> None:
+        """Overwrite one record and remove it, for what must not be kept; repeating it is harmless.
+
+        Never the newest record of its subject: that one is the aggregate. Raises LogUnavailable.
+        """
+
     async def last_sequence(self) -> int:
         """Sequence of the newest record of the whole stream; 0 when it is empty."""
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from efferent.common.control.aggregates import Actor, Aggregates
-from efferent.common.control.kinds import KINDS
 from efferent.common.domain.attachments import (
     AttachFile,
     AttachMemoryStore,
@@ -23,6 +22,7 @@ from efferent.common.domain.attachments import (
     check_kinds,
     places,
 )
+from efferent.common.domain.control.memory_store import MEMORY_STORE
 from efferent.common.domain.ids import FileId, SessionId, SessionResourceId, WorkspaceId, derive
 from efferent.common.domain.mount_paths import memory_path
 from efferent.common.domain.refusals import InvalidRequest, NotFound
@@ -130,7 +130,7 @@ class ResourceAttacher:
         await self._box.destroy(session_id, sealed)
 
     async def _tokens(self, session_id: SessionId, specs: Sequence[ResourceSpec]) -> Sealed | None:
-        tokens = {
+        tokens: dict[str, str] = {
             _resource_id(session_id, index): spec.authorization_token
             for index, spec in enumerate(specs)
             if isinstance(spec, RepositorySpec) and spec.authorization_token is not None
@@ -166,7 +166,7 @@ class ResourceAttacher:
             if not isinstance(spec, MemoryStoreSpec):
                 continue
             identifier = spec.memory_store_id
-            store = (await self._aggregates.load(KINDS["memory_store"], workspace_id, identifier)).data
+            store = (await self._aggregates.load(MEMORY_STORE, workspace_id, identifier)).data
             if store is None:
                 raise NotFound(f"resources[{index}].memory_store_id: Memory store {identifier} not found.")
             if store.archived_at is not None:

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from efferent.common.blobs import s3, streamed_body
 from efferent.common.blobs.opening import open_blobs
 from efferent.common.blobs.s3 import PART_BYTES, UPLOADS_MAX, S3Address, S3Blobs
 from efferent.common.ports import BlobsUnavailable
@@ -71,6 +73,54 @@ async def test_a_service_that_dies_in_an_upload_fails_it(tmp_path_factory: pytes
         blobs.close()
 
 
+async def test_a_service_that_never_answers_is_given_up(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "ANSWER_TIMEOUT_S", 0.1)
+    ended = asyncio.Event()
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await ended.wait()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        blobs = S3Blobs(replace(address(server), endpoint=f"http://127.0.0.1:{port}", region="us-east-1"))
+        with pytest.raises(BlobsUnavailable, match="the S3 service does not answer"):
+            await blobs.put("a/b", b"x")
+        ended.set()
+    blobs.close()
+
+
+async def test_an_upload_whose_turn_never_comes_is_refused(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "UPLOAD_WAIT_S", 0.05)
+    monkeypatch.setattr(s3, "UPLOADS_MAX", 1)
+    blobs, go_on = S3Blobs(address(server)), asyncio.Event()
+
+    async def waiting() -> AsyncIterator[bytes]:
+        await go_on.wait()
+        yield b"x"
+
+    first = asyncio.create_task(blobs.put_stream("u/1", waiting()))
+    await asyncio.sleep(0)
+    with pytest.raises(BlobsUnavailable, match="1 uploads to the S3 service are under way already"):
+        await blobs.put_stream("u/2", chunked(b"x"))
+    go_on.set()
+    await first
+    blobs.close()
+
+
+async def test_a_source_that_brings_nothing_is_given_up(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streamed_body, "READ_WAIT_S", 0.05)
+    blobs = S3Blobs(address(server))
+
+    async def mute() -> AsyncIterator[bytes]:
+        await asyncio.sleep(0.3)
+        yield b"x"
+
+    with pytest.raises(BlobsUnavailable, match="nothing came to be stored"):
+        await blobs.put_stream("u/1", mute())
+    blobs.close()
+
+
 async def test_uploads_over_the_limit_wait_while_reads_go_on(server: S3Server) -> None:
     blobs, go_on = S3Blobs(address(server)), asyncio.Event()
     begun: list[int] = []
@@ -92,12 +142,14 @@ async def test_uploads_over_the_limit_wait_while_reads_go_on(server: S3Server) -
     blobs.close()
 
 
-async def test_settings_open_the_bucket_with_keys_from_files(
-    server: S3Server, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.mktemp("keys")
-    (key_folder / "access").write_text(server.access_key + "\n")
-    (key_folder / "secret").write_text(server.secret_key + "\n")
+@pytest.fixture
+def key_folder(server: S3Server, tmp_path: Path) -> Path:
+    (tmp_path / "access").write_text(server.access_key + "\n")
+    (tmp_path / "secret").write_text(server.secret_key + "\n")
+    return tmp_path
+
+
+async def test_settings_open_the_bucket_with_keys_from_files(server: S3Server, key_folder: Path) -> None:
     settings = BlobSettings(
         backend="s3",
         endpoint=server.endpoint,

@@ -24,8 +24,8 @@ def fresh() -> WorkItem:
     return work.enqueue(new, T0)
 
 
-def polled(at: Timestamp = T0, token: str = "a", item: WorkItem | None = None) -> WorkItem:
-    return work.claim(item or fresh(), at, key_id=KEY, token_hash=token, seen=5)
+def polled(at: Timestamp = T0, by: str = "a", item: WorkItem | None = None) -> WorkItem:
+    return work.claim(item or fresh(), at, key_id=KEY, token_hash=by, seen=5)
 
 
 def active(at: Timestamp = T0) -> WorkItem:

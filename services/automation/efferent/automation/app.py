@@ -38,7 +38,7 @@ def build(
 
 def reactors(desk: Desk) -> Sequence[Reactor]:
     """Every part of the automation."""
-    return (Deployments(desk), WorkReactor(desk), WebhookReactor(desk))
+    return (Deployments(desk), WorkReactor.at(desk), WebhookReactor(desk))
 
 
 class Automation:

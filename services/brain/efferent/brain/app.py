@@ -3,8 +3,12 @@
 import asyncio
 import logging
 import os
+from typing import Final
 
 from efferent.brain.adapters.grpc_hands import GrpcHands
+from efferent.brain.adapters.session_memories import SessionMemories
+from efferent.brain.furnishing import Furnisher
+from efferent.brain.keeping import Keeper
 from efferent.brain.models.assembly import build_models
 from efferent.brain.performer import Performer
 from efferent.brain.roster import Roster
@@ -13,16 +17,25 @@ from efferent.brain.settings import BrainSettings
 from efferent.brain.snapshots import Snapshots
 from efferent.brain.worker import Desk
 from efferent.common.blobs.opening import open_blobs
+from efferent.common.control.aggregates import Aggregates
+from efferent.common.control.log_sets import LogSets
 from efferent.common.domain.ids import BrainId, from_seed
 from efferent.common.domain.model_catalog import traits_of
 from efferent.common.domain.usage import ModelUsage
+from efferent.common.files.store import FileStore
 from efferent.common.jetstream import streams, subjects
 from efferent.common.jetstream.connection import Connection, Message, Subscription, connect
+from efferent.common.jetstream.control_log import JetStreamControlLog
 from efferent.common.jetstream.inbound import ConsumerSpec, JetStreamInboundConsumer
 from efferent.common.jetstream.live import PresenceBeacon, PresenceBoard, TokenDeltas
 from efferent.common.jetstream.session_log import JetStreamSessionLog
+from efferent.common.memory.store import MemoryStores
 from efferent.common.model_config import ModelConfigs, UnknownModel, load
 from efferent.common.runtime.clock import RandomSeeds, SystemClock
+from efferent.common.runtime.metrics import Metrics
+
+WRITE_DEADLINE_S: Final = 5.0
+"""How long a write to the control log is decided again after conflicts."""
 
 logger = logging.getLogger("efferent.brain")
 
@@ -82,12 +95,22 @@ class Brain:
         self._board = PresenceBoard(connection, self._clock)
         await self._board.start()
         deltas = TokenDeltas(connection)
-        performer = Performer(self._models, self._facts, self._hands, self._clock, self._settings, deltas.publish)
+        control_log = JetStreamControlLog(connection)
+        aggregates = Aggregates(
+            control_log, LogSets(control_log), self._clock, Metrics(), write_deadline_s=WRITE_DEADLINE_S
+        )
+        memories = SessionMemories(MemoryStores(aggregates, control_log, blobs, self._ids))
+        furnisher = Furnisher(self._hands, memories)
+        files = FileStore(aggregates, blobs, self._clock, self._ids)
+        performer = Performer(
+            self._models, self._facts, self._hands, furnisher, self._clock, self._settings, deltas.publish
+        )
         snapshots = self._snapshots = Snapshots(blobs, log)
         desk = Desk(
             brain_id=self.brain_id,
             log=log,
             performer=performer,
+            keeper=Keeper(self._hands, furnisher, files, memories),
             cache=SessionCache(self._settings.cached_sessions_max),
             snapshots=snapshots,
             presence=self._board,

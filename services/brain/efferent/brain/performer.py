@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from efferent.brain.furnishing import Furnisher
 from efferent.brain.ports import (
     Hands,
     HandsUnavailable,
@@ -82,6 +83,7 @@ class Performer:
         model: Model,
         facts: ModelFacts,
         hands: Hands,
+        furnisher: Furnisher,
         clock: Clock,
         settings: BrainSettings,
         publish_delta: Callable[[SessionId, bytes], Awaitable[object]],
@@ -89,6 +91,7 @@ class Performer:
         self._model = model
         self._facts = facts
         self._hands = hands
+        self._furnisher = furnisher
         self._clock = clock
         self._settings = settings
         self._publish_delta = publish_delta
@@ -216,7 +219,7 @@ class Performer:
         delay_s = _HANDS_RETRY_S
         while True:
             try:
-                return await self._hands.execute(scene.state.session_id, effect.call_id, effect.name, effect.input)
+                return await self._furnisher.execute(scene.state, scene.claim_id, effect)
             except HandsUnavailable as error:
                 if self._clock.monotonic_s() + delay_s > give_up_at:
                     text = f"The sandbox did not answer for {self._settings.hands_wait_s:.0f} s: {error}"

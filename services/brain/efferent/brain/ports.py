@@ -6,10 +6,11 @@ from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
+from efferent.brain.placements import Collected, MemoryChange, MemoryPlace, Output, Placement
 from efferent.common.domain.content import DocumentBlock, ImageBlock, TextBlock
 from efferent.common.domain.context import Message, Thought
 from efferent.common.domain.events.stop import RefusalStopDetails
-from efferent.common.domain.ids import EventId, SessionId
+from efferent.common.domain.ids import EventId, SessionId, WorkspaceId
 from efferent.common.domain.resources.agent import ModelConfig
 from efferent.common.domain.usage import ModelUsage
 
@@ -113,6 +114,18 @@ class Model(Protocol):
         """Close connections."""
 
 
+class Memories(Protocol):
+    """The memory stores, as sessions use them."""
+
+    async def listing(self, workspace_id: WorkspaceId, memory_store_id: str) -> tuple[MemoryPlace, ...]:
+        """Every memory of a store; of one that is gone, none. Raises LogUnavailable."""
+
+    async def write(
+        self, workspace_id: WorkspaceId, session_id: SessionId, memory_store_id: str, change: MemoryChange
+    ) -> None:
+        """Record what a session's agent did. Raises Refused when the store does not take it, LogUnavailable."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolOutcome:
     """What a tool call gave."""
@@ -125,13 +138,42 @@ class HandsUnavailable(Exception):
     """The hands did not answer. Whether the call ran is known to their journal: ask again with the same call id."""
 
 
+class PlacementMissing(HandsUnavailable):
+    """The call needs files that are not placed in its sandbox; prepare the sandbox and ask again."""
+
+
+class OutputGone(Exception):
+    """The output is another one now, or none."""
+
+
 class Hands(Protocol):
     """Runs tool calls in a session's sandbox."""
 
     async def execute(
-        self, session_id: SessionId, call_id: EventId, tool: str, arguments: dict[str, JsonValue]
+        self,
+        session_id: SessionId,
+        call_id: EventId,
+        tool: str,
+        arguments: dict[str, JsonValue],
+        *,
+        placement: str = "",
     ) -> ToolOutcome:
-        """Run the call once, or attach to it when it runs, or return its recorded result. Raises HandsUnavailable."""
+        """Run the call once, or attach to it when it runs, or return its recorded result.
+
+        Raises PlacementMissing when another placement is there than the named one, HandsUnavailable.
+        """
+
+    async def prepare(self, session_id: SessionId, placement: Placement) -> None:
+        """Place exactly this in the session's sandbox. Raises HandsUnavailable."""
+
+    async def collect(self, session_id: SessionId) -> Collected:
+        """What the session's tools have made and nobody has kept yet. Raises HandsUnavailable."""
+
+    def read_output(self, session_id: SessionId, output: Output) -> AsyncGenerator[bytes, None]:
+        """The bytes of an output. Raises OutputGone, HandsUnavailable."""
+
+    async def settle(self, session_id: SessionId, outputs: tuple[Output, ...]) -> None:
+        """These outputs are kept. Raises HandsUnavailable."""
 
     async def cancel(self, session_id: SessionId, call_id: EventId) -> None:
         """Stop the call when it runs. Raises HandsUnavailable."""

@@ -3,6 +3,7 @@
 from typing import Final
 
 from efferent.brain.ports import ModelRequest, ToolDefinition
+from efferent.brain.sandbox_notes import sandbox_notes
 from efferent.common.domain.content import TextBlock
 from efferent.common.domain.context import Message
 from efferent.common.domain.permissions import builtin_tools
@@ -11,10 +12,6 @@ from efferent.common.domain.state import SessionState
 from efferent.common.domain.toolset import definition
 from efferent.common.domain.transcript import Transcript
 
-_SANDBOX_NOTE: Final = (
-    "You work in a sandbox. Your working directory is /workspace. "
-    "Files that the user should receive belong in /mnt/session/outputs."
-)
 _SUMMARY_REQUEST: Final = (
     "The conversation is about to exceed your context window. Write a summary that will replace everything above: "
     "the user's goals and instructions, decisions and their reasons, the state of files and commands, results worth "
@@ -62,7 +59,4 @@ def offered_tools(state: SessionState) -> tuple[ToolDefinition, ...]:
 
 
 def _system(state: SessionState) -> str:
-    own = state.agent.system or ""
-    if state.environment_config.type == "self_hosted" or not builtin_tools(state.agent):
-        return own
-    return f"{own}\n\n{_SANDBOX_NOTE}" if own else _SANDBOX_NOTE
+    return "\n\n".join(part for part in (state.agent.system, sandbox_notes(state)) if part)

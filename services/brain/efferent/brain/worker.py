@@ -8,6 +8,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from efferent.brain.keeping import Keeper
 from efferent.brain.performer import Performer, Scene
 from efferent.brain.session_cache import FoldedSession, SessionCache, caught_up
 from efferent.brain.settings import BrainSettings
@@ -15,11 +16,13 @@ from efferent.brain.snapshots import Snapshots
 from efferent.common.domain.commands import BrainCommand, ClaimTurn, TakeQueuedInput
 from efferent.common.domain.decide import decide
 from efferent.common.domain.draft import Stamp
-from efferent.common.domain.effects import Effect, TakeInput, effect_key
+from efferent.common.domain.effects import Effect, RunTool, TakeInput, effect_key
 from efferent.common.domain.ids import BrainId, ClaimId, SessionId, from_seed
+from efferent.common.domain.permissions import builtin_tools
 from efferent.common.domain.react import pending
 from efferent.common.domain.record import StoredRecord
 from efferent.common.domain.refusals import ClaimLost
+from efferent.common.domain.state import SessionState
 from efferent.common.ports import Clock, Delivery, IdSource, LogConflict, LogUnavailable, SessionLog
 
 CONFLICTS_MAX: Final = 100
@@ -45,6 +48,7 @@ class Desk:
     brain_id: BrainId
     log: SessionLog
     performer: Performer
+    keeper: Keeper
     cache: SessionCache
     snapshots: Snapshots
     presence: Presence
@@ -67,6 +71,9 @@ class SessionWorker:
         self._woken = asyncio.Event()
         self._performing: dict[str, tuple[Effect, asyncio.Task[BrainCommand]]] = {}
         self._fruitless = 0
+        self._keeping: asyncio.Task[None] | None = None
+        self._has_run_tools = False
+        self._has_claimed = False
 
     @property
     def held(self) -> list[Delivery]:
@@ -107,6 +114,7 @@ class SessionWorker:
                 pass
         finally:
             self._abandon_all()
+            await self._end_keeping()
             self._desk.cache.put(self.session_id, self._folded)
 
     async def give_back(self, delay_s: float) -> None:
@@ -122,6 +130,9 @@ class SessionWorker:
         state = self._folded.state
         effects = pending(state)
         if state is None or not effects:
+            self._rest()
+            if state is not None and await self._is_keeping(state):
+                return True
             await self._finish()
             return bool(self._news) or self._tail_wanted
         if not self._holds():
@@ -154,11 +165,34 @@ class SessionWorker:
             return await self._desk.snapshots.caught_up(self.session_id, reach)
         return await caught_up(self._folded, self._desk.log, self.session_id, reach)
 
-    async def _finish(self) -> None:
-        """Everything folded is handled: stop what an interrupt left running, and acknowledge."""
+    def _rest(self) -> None:
+        """Nothing is to be done: stop what an interrupt left running, and let go of the claim."""
         for key in list(self._performing):
             self._stop(key)
         self._claim_id = None
+
+    async def _is_keeping(self, state: SessionState) -> bool:
+        """Whether what the tools made is still being kept; new input does not wait for it."""
+        if self._keeping is None:
+            if not self._keeps_after(state):
+                return False
+            self._has_run_tools, self._has_claimed = False, True
+            self._keeping = asyncio.create_task(self._desk.keeper.keep(state))
+            self._keeping.add_done_callback(lambda _task: self._woken.set())
+        if not self._keeping.done():
+            await self._woken.wait()
+            return True
+        self._keeping = None
+        return self._keeps_after(state)  # another turn ended meanwhile
+
+    def _keeps_after(self, state: SessionState) -> bool:
+        """After a turn with tool calls; and for a delivery that was handled already, maybe by a brain that died."""
+        return not state.deleted and (
+            self._has_run_tools or (not self._has_claimed and bool(builtin_tools(state.agent)))
+        )
+
+    async def _finish(self) -> None:
+        """Everything folded is handled: acknowledge."""
         held, self._held = self._held, []
         for delivery in held:
             if delivery.stored.sequence <= self._folded.sequence:
@@ -181,6 +215,7 @@ class SessionWorker:
             await self.give_back(self._desk.settings.busy_nak_delay_s)
             return False
         self._claim_id = ClaimId(from_seed("claim_", self._desk.ids.seed()))
+        self._has_claimed = True
         await self._record(ClaimTurn(self._claim_id, self._desk.brain_id))
         return True
 
@@ -197,6 +232,7 @@ class SessionWorker:
         for key, effect in wanted.items():
             if key not in self._performing:
                 scene = Scene(state, self._folded.transcript, self._folded.sequence, claim_id)
+                self._has_run_tools |= isinstance(effect, RunTool)
                 task = asyncio.create_task(self._desk.performer.perform(effect, scene))
                 task.add_done_callback(lambda _task: self._woken.set())
                 self._performing[key] = (effect, task)
@@ -221,6 +257,12 @@ class SessionWorker:
         for _, task in self._performing.values():
             task.cancel()
         self._performing.clear()
+
+    async def _end_keeping(self) -> None:
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None:
+            keeping.cancel()
+            await asyncio.wait([keeping])
 
     # --- recording --------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from efferent.common.jetstream.control_log import JetStreamControlLog
 from efferent.common.jetstream.feed import JetStreamFeed
 from efferent.common.jetstream.live import PresenceBoard
 from efferent.common.jetstream.session_log import JetStreamSessionLog
+from efferent.common.memory.store import MemoryStores
 from efferent.common.model_config import ModelConfigs
 from efferent.common.ports import Clock, IdSource
 from efferent.common.runtime.clock import RandomSeeds, SystemClock
@@ -46,6 +47,9 @@ from efferent.gateway.routes import (
     events,
     files,
     health,
+    memories,
+    memory_stores,
+    memory_versions,
     models,
     openapi,
     resources,
@@ -86,6 +90,9 @@ def all_routes() -> Sequence[web.AbstractRouteDef]:
         *vaults.routes(),
         *credentials.routes(),
         *webhooks.routes(),
+        *memory_stores.routes(),
+        *memories.routes(),
+        *memory_versions.routes(),
         *models.routes(),
         *sessions.routes(),
         *events.routes(),
@@ -243,6 +250,7 @@ class Gateway:
             vaults=self._vaults,
             file_services=self._files,
             attacher=ResourceAttacher(aggregates, store, self._vaults.box),
+            memories=MemoryStores(aggregates, control_log, blobs, self._ids),
             metrics=metrics,
             readiness=Readiness(),
         )

@@ -10,6 +10,7 @@ from efferent.gateway.errors import InvalidRequest, NotFound
 
 MANAGED_AGENTS: Final = "managed-agents-2026-04-01"
 ENVIRONMENTS_LEGACY: Final = "environments-2025-11-01"
+MEMORY: Final = "agent-memory-2026-07-22"
 VERSIONS: Final = ("2023-06-01", "2026-10-21")
 
 NO_BETA_TEXT: Final = "not found"
@@ -17,9 +18,10 @@ NO_VERSION_TEXT: Final = "anthropic-version: header is required"
 
 _FREE: Final = ("/v1/files", "/v1/models", "/v1/skills", "/v1/user_profiles")
 _STRICT: Final = ("/v1/environments", "/v1/files")
-_ENVIRONMENTS: Final = ("/v1/environments",)
 _OWN: Final = {"/v1/organizations/webhooks": ("webhooks-2026-10-07",)}
 """Routes that want one of these values and not the general one."""
+_EITHER: Final = {"/v1/environments": ENVIRONMENTS_LEGACY, "/v1/memory_stores": MEMORY}
+"""Routes that take this value in the place of the general one, and never both."""
 _VALUES_MAX: Final = 100
 
 KNOWN: Final = frozenset(
@@ -29,7 +31,7 @@ KNOWN: Final = frozenset(
         "managed-agents-2026-04-01-research-preview",
         "admin-user-sign-out-2026-10-08",
         "advisor-tool-2026-03-01",
-        "agent-memory-2026-07-22",
+        MEMORY,
         "analytics-usage-cost-2026-08-24",
         "cache-diagnosis-2026-04-07",
         "ce-claude-code-managed-settings-2026-10-06",
@@ -101,12 +103,10 @@ def check_beta(path: str, headers: Sequence[str]) -> None:
             if not any(value in values for value in wanted):
                 raise NotFound(NO_BETA_TEXT)
             return
-    takes_legacy = _under(path, _ENVIRONMENTS)
-    if takes_legacy and MANAGED_AGENTS in values and ENVIRONMENTS_LEGACY in values:
-        raise InvalidRequest(
-            f"`{MANAGED_AGENTS}` and `{ENVIRONMENTS_LEGACY}` cannot both be in the `anthropic-beta` header."
-        )
-    if MANAGED_AGENTS not in values and not (takes_legacy and ENVIRONMENTS_LEGACY in values):
+    other = next((value for prefix, value in _EITHER.items() if _under(path, (prefix,))), None)
+    if other is not None and other in values and MANAGED_AGENTS in values:
+        raise InvalidRequest(f"`{MANAGED_AGENTS}` and `{other}` cannot both be in the `anthropic-beta` header.")
+    if MANAGED_AGENTS not in values and (other is None or other not in values):
         raise NotFound(NO_BETA_TEXT)
 
 

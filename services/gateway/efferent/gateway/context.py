@@ -9,6 +9,7 @@ from aiohttp import web
 from efferent.common.control.aggregates import Actor, Aggregates
 from efferent.common.domain.ids import ApiKeyId, WorkspaceId
 from efferent.common.jetstream.connection import Connection
+from efferent.common.memory.store import MemoryStores
 from efferent.common.model_config import ModelConfigs
 from efferent.common.ports import BlobStore, Clock, ControlLog, Feed, IdSource, SessionLog
 from efferent.common.runtime.metrics import Metrics
@@ -71,6 +72,7 @@ class GatewayContext:
     vaults: VaultServices
     file_services: FileServices
     attacher: ResourceAttacher
+    memories: MemoryStores
     metrics: Metrics
     readiness: Readiness
 

@@ -23,7 +23,8 @@ OTHER_ORDER_TEXT: Final = "page token order does not match request"
 
 _PREFIX: Final = "page_"
 _CHECKSUM_BYTES: Final = 9
-_LENGTH_MAX: Final = 1_024
+_LENGTH_MAX: Final = 4_096
+"""A position may be a path of 1,024 bytes."""
 _PERSON: Final = b"efferent-page-1"
 
 

@@ -15,12 +15,13 @@ from typing import Final
 import orjson
 
 from efferent.common.domain.ids import SessionId
+from efferent.common.domain.resources.session_resource import MemoryStoreResource
 from efferent.common.domain.state import shown_status
 from efferent.common.state_blob import code_version, dump_state, load_state
 from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
 from efferent.gateway.public_events import Position
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 _TABLES: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -37,6 +38,10 @@ CREATE INDEX sessions_by_agent ON sessions (workspace_id, agent_id, created_at, 
 CREATE INDEX sessions_by_status ON sessions (workspace_id, status, created_at, id);
 CREATE INDEX sessions_by_deployment ON sessions (workspace_id, deployment_id, created_at, id)
   WHERE deployment_id IS NOT NULL;
+CREATE TABLE attached_stores (
+  memory_store_id TEXT NOT NULL, session_id TEXT NOT NULL, PRIMARY KEY (memory_store_id, session_id)
+) WITHOUT ROWID;
+CREATE INDEX attached_stores_by_session ON attached_stores (session_id);
 CREATE TABLE deletions (
   session_id TEXT PRIMARY KEY, workspace_id TEXT NOT NULL, sequence INTEGER NOT NULL, last BLOB NOT NULL
 ) WITHOUT ROWID;
@@ -110,6 +115,7 @@ class EventIndex:
         with self._connection as transaction:
             transaction.execute(_INSERT_RECORDS, (_rows(changes.events),))
             transaction.execute(_INSERT_SESSIONS, (_rows([_row(folded) for folded in changes.states.values()]),))
+            transaction.executemany("INSERT OR IGNORE INTO attached_stores VALUES (?, ?)", _attached(changes))
             transaction.executemany(
                 "INSERT OR REPLACE INTO deletions VALUES (?, ?, ?, ?)",
                 [
@@ -120,6 +126,7 @@ class EventIndex:
             for table, column, gone in (
                 ("records", "session_id", changes.deleted),
                 ("sessions", "id", changes.deleted),
+                ("attached_stores", "session_id", changes.deleted),
                 ("deletions", "session_id", changes.deletions_done),
             ):
                 transaction.executemany(
@@ -171,6 +178,9 @@ class EventIndex:
             conditions.append(("agent_version = ?", query.agent_version))
         if query.deployment_id is not None:
             conditions.append(("deployment_id = ?", query.deployment_id))
+        if query.memory_store_id is not None:
+            attached = "id IN (SELECT session_id FROM attached_stores WHERE memory_store_id = ?)"
+            conditions.append((attached, query.memory_store_id))
         conditions.extend(query.created_at.conditions("created_at"))
         where, values = _where(conditions)
         if not query.include_archived:
@@ -270,6 +280,16 @@ def _row(folded: Folded) -> tuple[object, ...]:
         folded.sequence,
         dump_state(state).decode(),
     )
+
+
+def _attached(changes: Changes) -> list[tuple[str, str]]:
+    """Memory stores and the sessions that have them. Most sessions have none, and none gets one later."""
+    return [
+        (held.resource.memory_store_id, session_id)
+        for session_id, folded in changes.states.items()
+        for held in folded.state.resources
+        if isinstance(held.resource, MemoryStoreResource)
+    ]
 
 
 def _where(conditions: Sequence[tuple[str, object]]) -> tuple[str, list[object]]:

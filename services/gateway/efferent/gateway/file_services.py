@@ -37,7 +37,7 @@ class FileSettings(BaseSettings):
     sweep_interval_s: float = Field(
         default=21_600.0, gt=0, validation_alias=AliasChoices("EFFERENT_BLOB_SWEEP_INTERVAL_S", "sweep_interval_s")
     )
-    """How often blobs are swept; 0 is not a value: the first sweep is at the start."""
+    """How often blobs are swept, first at the start."""
 
 
 class FileServices:

@@ -8,7 +8,7 @@ expires, or when its workspace is archived.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -18,6 +18,7 @@ from efferent.common.api_keys import ApiKey
 from efferent.common.domain import timestamp
 from efferent.common.domain.ids import ApiKeyId, WorkspaceId
 from efferent.common.ports import Clock, ControlLog, LogUnreadable, RawRecord
+from efferent.gateway.errors import Unauthenticated
 
 LOOKUPS_AT_ONCE_MAX: Final = 8
 """Unknown keys that are looked up in the log at the same time; the others wait."""
@@ -91,6 +92,21 @@ class KeyRing:
             ends.pop(handle, None)
             if not ends:
                 self._open.pop(identifier, None)
+
+    async def unless_refused[R](self, identifier: ApiKeyId, waiting: Coroutine[None, None, R]) -> R:
+        """What a long wait comes to. Raises Unauthenticated as soon as the key stops being valid."""
+        refused = asyncio.Event()
+        with self.while_valid(identifier, refused.set):
+            wait, end = asyncio.ensure_future(waiting), asyncio.ensure_future(refused.wait())
+            try:
+                await asyncio.wait([wait, end], return_when=asyncio.FIRST_COMPLETED)
+                if wait.done():
+                    return wait.result()
+                raise Unauthenticated
+            finally:
+                for task in (wait, end):
+                    task.cancel()
+                await asyncio.wait([wait, end])
 
     def _at_expiry(self, identifier: ApiKeyId) -> asyncio.TimerHandle | None:
         found = self._keys.get(identifier)

@@ -70,6 +70,10 @@ class WatchedControlLog:
         """All records whose subject matches; see the port."""
         return self._inner.read(pattern, after=after)
 
+    async def erase(self, sequence: int) -> None:
+        """Remove one record; see the port."""
+        await self._inner.erase(sequence)
+
     async def last_sequence(self) -> int:
         """Sequence of the newest record; see the port."""
         return await self._inner.last_sequence()

@@ -127,6 +127,7 @@ class SessionQuery:
     agent_id: str | None = None
     agent_version: int | None = None
     deployment_id: str | None = None
+    memory_store_id: str | None = None
     statuses: frozenset[str] = frozenset()
     include_archived: bool = False
     created_at: TimeRange = TimeRange()

@@ -14,6 +14,7 @@ from efferent.gateway.key_ring import keys_of
 from efferent.gateway.live import LiveHub
 from efferent.gateway.live_reader import Reader
 from efferent.gateway.public_events import Position, parse_position
+from efferent.gateway.work.services import work_of
 
 HEARTBEAT_S: Final = 8.0
 """Silence after which a heartbeat is written; clients may count on 10 s."""
@@ -60,7 +61,7 @@ async def stream(
 ) -> web.StreamResponse:
     """Answer with the session's events of one thread as they are committed, until the client leaves or all is told.
 
-    A stream whose key is revoked ends at once, with an error event that says so.
+    A stream whose key is revoked, or whose sessions token ends, ends at once with an error event that says so.
     """
     wanted, resume = preview_types(request), resume_position(request)
     reader = await hub.open(session_id, thread, wanted)
@@ -77,11 +78,13 @@ async def stream(
             reader.start_after(opened_at)
         response = web.StreamResponse(headers=_HEADERS)
         await response.prepare(request)
+        caller = caller_of(request)
         with (
             contextlib.suppress(ConnectionResetError, LogUnavailable, TimeoutError),
-            keys_of(request).while_valid(caller_of(request).key_id, reader.cut),
+            keys_of(request).while_valid(caller.key_id, reader.cut),
         ):
-            await _write(response, reader, heartbeat_s)
+            async with work_of(request).while_live(caller.principal, reader.cut):
+                await _write(response, reader, heartbeat_s)
             if reader.is_cut:
                 async with asyncio.timeout(STALL_S):
                     await response.write(_ERROR_FRAME % envelope(Unauthenticated(), request[REQUEST_ID]))

@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from pydantic import ValidationError
+
 from efferent.cli.backup.archive import (
     FORMAT,
     ArchiveReader,
@@ -25,9 +27,10 @@ from efferent.cli.backup.archive import (
 )
 from efferent.cli.backup.encryption import ArchiveError, DamagedArchive
 from efferent.cli.backup.passphrase import read_passphrase
-from efferent.cli.data_folder import DataFolder
+from efferent.cli.data_folder import NATS_FOLDER, DataFolder
 from efferent.cli.errors import CommandError
 from efferent.cli.log_access import connected, refusal
+from efferent.cli.run_service import describe
 from efferent.cli.up_settings import data_dir
 from efferent.common.blobs.opening import open_blobs
 from efferent.common.jetstream import snapshots
@@ -52,6 +55,8 @@ def main(arguments: argparse.Namespace) -> int:
             told = asyncio.run(_restore(ArchiveReader(file, passphrase), streams, replicas=arguments.replicas))
     except ArchiveError as error:
         raise CommandError(f"{source}: {error}") from error
+    except ValidationError as error:
+        raise CommandError(f"a setting is wrong: {describe(error)}") from error
     except LogError as error:
         raise refusal(error) from error
     except (ApiError, nats_server.ServerMissing, nats_server.ServerFailed) as error:
@@ -127,7 +132,7 @@ async def _log(folder: DataFolder) -> AsyncIterator[Connection]:
             yield connection
         return
     access = folder.nats_access()
-    spec = nats_server.ServerSpec(folder=folder.path / "nats", port=access.port, token=access.token)
+    spec = nats_server.ServerSpec(folder=folder.path / NATS_FOLDER, port=access.port, token=access.token)
     async with (
         nats_server.running(spec),
         connected(NatsSettings.model_validate({"url": access.url, "token": access.token})) as connection,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 import orjson
+from pydantic import ValidationError
 
 from efferent.cli.backup.archive import (
     ArchiveWriter,
@@ -29,6 +30,7 @@ from efferent.cli.backup.archive import (
 from efferent.cli.backup.passphrase import read_passphrase
 from efferent.cli.errors import CommandError
 from efferent.cli.log_access import connected, log_settings, refusal
+from efferent.cli.run_service import describe
 from efferent.common.blobs.opening import open_blobs
 from efferent.common.blobs.sweep import PAUSED_KEY
 from efferent.common.domain import timestamp
@@ -55,6 +57,8 @@ def main(arguments: argparse.Namespace) -> int:
         raise CommandError(f"{target} exists already: a backup never overwrites")
     try:
         told = asyncio.run(_write(target, passphrase))
+    except ValidationError as error:
+        raise CommandError(f"a setting is wrong: {describe(error)}") from error
     except LogError as error:
         raise refusal(error) from error
     except ApiError as error:
@@ -72,7 +76,8 @@ async def _write(target: Path, passphrase: str) -> str:
     draft = target.with_name(f"{target.name}.unfinished")
     blobs = open_blobs(BlobSettings(), HostSettings().data_dir)
     async with connected(log_settings(os.environ)) as connection:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        draft.unlink(missing_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 async with _no_sweep(blobs):

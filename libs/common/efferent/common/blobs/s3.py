@@ -4,9 +4,9 @@ What a process that died left half uploaded is never seen as a blob; a lifecycle
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -32,8 +32,11 @@ THREADS_MAX: Final = 16
 UPLOADS_MAX: Final = 8
 """Streamed uploads at once; others wait, so that reads always find a thread."""
 CONNECT_TIMEOUT_S: Final = 5.0
-ANSWER_TIMEOUT_S: Final = 30.0
-_TRIES: Final = urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
+ANSWER_TIMEOUT_S: Final = 10.0
+"""How long the service may be silent in the middle of a request; then it is asked once more."""
+UPLOAD_WAIT_S: Final = 60.0
+"""How long a streamed upload waits for its turn."""
+_TRIES: Final = urllib3.Retry(total=3, read=1, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
 _MISSING: Final = frozenset({"NoSuchKey", "NoSuchObject", "NoSuchVersion", "ResourceNotFound"})
 
 
@@ -77,7 +80,7 @@ class S3Blobs:
         """Store what the chunks add up to, in parts; see the port. Raises ValueError, BlobsUnavailable."""
         checked_key(key)
         digester = Digester()
-        async with self._uploads:
+        async with self._turn():
             body = StreamedBody(asyncio.get_running_loop())
             upload = asyncio.ensure_future(self._run(self._upload, key, body))
             upload.add_done_callback(lambda done: _ended(done, body))
@@ -149,6 +152,18 @@ class S3Blobs:
                 return function(*args, **kwargs)
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(UPLOAD_WAIT_S):
+                await self._uploads.acquire()
+        except TimeoutError as error:
+            raise BlobsUnavailable(f"{UPLOADS_MAX} uploads to the S3 service are under way already") from error
+        try:
+            yield
+        finally:
+            self._uploads.release()
 
     def _upload(self, key: str, body: StreamedBody) -> None:
         # One part at a time: minio would read ahead in parallel uploads, and hold all that it has read.

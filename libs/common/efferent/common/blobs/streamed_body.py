@@ -4,8 +4,10 @@ import asyncio
 from concurrent.futures import CancelledError
 from typing import Final
 
-READ_WAIT_S: Final = 3_600.0
-"""How long a thread waits for the next block; the one who fills the body has limits of its own, much shorter."""
+from efferent.common.ports import BlobsUnavailable
+
+READ_WAIT_S: Final = 120.0
+"""How long a thread waits for the next block; those who fill bodies have limits of their own, which are shorter."""
 
 
 class Aborted(Exception):
@@ -67,7 +69,9 @@ class StreamedBody:
     def _next(self) -> bytes:
         try:
             block = asyncio.run_coroutine_threadsafe(self._blocks.get(), self._loop).result(READ_WAIT_S)
-        except (CancelledError, TimeoutError, RuntimeError) as error:  # the loop is closed, or its task is gone
+        except TimeoutError as error:
+            raise BlobsUnavailable(f"nothing came to be stored for {READ_WAIT_S:g} s") from error
+        except (CancelledError, RuntimeError) as error:  # the loop is closed, or its task is gone
             raise Aborted from error
         if self._aborted:
             raise Aborted

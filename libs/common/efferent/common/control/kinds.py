@@ -9,6 +9,8 @@ from efferent.common.domain.control.deployment import DEPLOYMENT
 from efferent.common.domain.control.deployment_run import DEPLOYMENT_RUN
 from efferent.common.domain.control.environment import ENVIRONMENT
 from efferent.common.domain.control.file import FILE
+from efferent.common.domain.control.memory import MEMORY, MEMORY_VERSION
+from efferent.common.domain.control.memory_store import MEMORY_STORE
 from efferent.common.domain.control.skill import SKILL
 from efferent.common.domain.control.user_profile import USER_PROFILE
 from efferent.common.domain.control.vault import VAULT
@@ -27,6 +29,9 @@ KINDS: Final[dict[str, Kind[Any]]] = {
         USER_PROFILE,
         FILE,
         SKILL,
+        MEMORY_STORE,
+        MEMORY,
+        MEMORY_VERSION,
         DEPLOYMENT,
         DEPLOYMENT_RUN,
     )

@@ -60,6 +60,7 @@ from efferent.common.domain.turn_events import (
     record_part,
     record_price,
     report_mcp_servers,
+    report_repositories,
     reschedule,
     say_error,
     say_idle,
@@ -270,6 +271,7 @@ def _begin_turn(draft: Draft, claim_id: ClaimId, brain_id: BrainId) -> None:
     say_running(draft)
     if not resumes:
         report_mcp_servers(draft)
+        report_repositories(draft)
     _settle_denied(draft)
     _go_on(draft)
 

@@ -30,6 +30,9 @@ DeploymentId = NewType("DeploymentId", str)
 DeploymentRunId = NewType("DeploymentRunId", str)
 UserProfileId = NewType("UserProfileId", str)
 DreamId = NewType("DreamId", str)
+MemoryStoreId = NewType("MemoryStoreId", str)
+MemoryId = NewType("MemoryId", str)
+MemoryVersionId = NewType("MemoryVersionId", str)
 Seed = NewType("Seed", str)
 """Fresh randomness drawn by a caller: at least 20 lower-case base32 characters."""
 

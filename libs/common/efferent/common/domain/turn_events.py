@@ -45,6 +45,8 @@ from efferent.common.domain.events.stop import (
     ModelRateLimitedError,
     ModelRequestFailedError,
     RefusalStopDetails,
+    RepositoryCloneError,
+    Retrying,
     RetryStatus,
     StopReason,
     ToolUseLimitReachedError,
@@ -53,6 +55,7 @@ from efferent.common.domain.events.stop import (
 from efferent.common.domain.ids import BrainId, ClaimId, EventId, derive
 from efferent.common.domain.permissions import BuiltinTool, UnavailableTool, evaluate, find_tool
 from efferent.common.domain.resources.agent import CustomTool
+from efferent.common.domain.resources.session_resource import GithubRepositoryResource
 from efferent.common.domain.state import (
     Running,
 )
@@ -243,6 +246,22 @@ def report_mcp_servers(draft: Draft) -> None:
                 retry_status=Exhausted(),
             ),
         )
+
+
+def report_repositories(draft: Draft) -> None:
+    """No repository can be fetched in this release: say so once per repository, and go on without."""
+    if draft.state.repositories_failed:
+        return
+    for held in draft.state.resources:
+        if isinstance(held.resource, GithubRepositoryResource):
+            say_error(
+                draft,
+                RepositoryCloneError(
+                    repository_url=held.resource.url,
+                    message="Repositories cannot be fetched in this release; the session goes on without this one.",
+                    retry_status=Retrying(),
+                ),
+            )
 
 
 def failure_of(command: RecordFailure, status: RetryStatus) -> Failure:

@@ -177,9 +177,15 @@ def is_token_live(item: WorkItem, now: Timestamp, token_hash: str) -> bool:
     A claim without a lease yet counts as leased from the moment of the poll.
     """
     item = at(item, now)
-    if not holds(item, token_hash) or item.claim is None or item.state == "stopped":
-        return False
-    return item.lease_until is not None or now < later(item.claim.at, item.ttl_s)
+    until = token_until(item)
+    return holds(item, token_hash) and until is not None and now < until
+
+
+def token_until(item: WorkItem) -> Timestamp | None:
+    """When the token of the item's claim ends if nothing happens; None when it has ended or there is none."""
+    if item.claim is None or item.state == "stopped":
+        return None
+    return item.lease_until or later(item.claim.at, item.ttl_s)
 
 
 def _requeued(item: WorkItem, now: Timestamp) -> WorkItem:

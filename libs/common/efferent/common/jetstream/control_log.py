@@ -7,7 +7,7 @@ from efferent.common.jetstream import api, subjects
 from efferent.common.jetstream.appending import Append, Appender
 from efferent.common.jetstream.connection import Connection
 from efferent.common.jetstream.reading import PAGE_RECORDS, StreamReader
-from efferent.common.ports import RawRecord
+from efferent.common.ports import LogUnavailable, RawRecord
 
 
 class JetStreamControlLog:
@@ -16,6 +16,7 @@ class JetStreamControlLog:
     def __init__(
         self, connection: Connection, *, page_records: int = PAGE_RECORDS, deadline_s: float = api.DEADLINE_S
     ) -> None:
+        self._connection = connection
         self._reader = StreamReader(connection, subjects.CONTROL, page_records=page_records, deadline_s=deadline_s)
         self._appender = Appender(connection, self._reader, deadline_s=deadline_s)
 
@@ -39,6 +40,15 @@ class JetStreamControlLog:
         async for page in self._reader.pages(pattern, after=after, reach=None):
             for raw in page:
                 yield raw
+
+    async def erase(self, sequence: int) -> None:
+        """Overwrite one record and remove it; see the port. Raises LogUnavailable."""
+        try:
+            question = {"seq": sequence, "no_erase": False}
+            await api.call(self._connection, f"STREAM.MSG.DELETE.{subjects.CONTROL}", question)
+        except api.ApiError as error:
+            if error.error != api.MESSAGE_DELETE_FAILED:  # what is gone already cannot be deleted
+                raise LogUnavailable(str(error)) from error
 
     async def last_sequence(self) -> int:
         """Sequence of the newest record of the whole stream; 0 when it is empty. Raises LogUnavailable."""

@@ -30,7 +30,8 @@ PULL_EXPIRES_S: Final = 30.0
 _NS: Final = 1_000_000_000
 _ANSWER_MARGIN_S: Final = 2.0
 _DUPLICATE_WINDOW_S: Final = 600.0
-_QUEUE_FULL: Final = 10077
+_STORE_FAILED: Final = 10077
+_QUEUE_FULL: Final = "per subject"
 _NOTHING: Final = frozenset({"404", "408"})
 _CONSUMER_NOT_FOUND: Final = 10014
 _DELIVERED_TOKEN: Final = 4
@@ -92,19 +93,22 @@ class WebhookQueue:
         """
         headers = {ID_HEADER: f"{endpoint_id}.{event_id}"}
 
-        async def once() -> None:
+        async def once() -> bool:
             answer = await self._connection.request(
                 subjects.webhook(endpoint_id), body, headers=headers, timeout_s=api.ANSWER_TIMEOUT_S
             )
-            api.parse_answer(answer.data)
+            try:
+                api.parse_answer(answer.data)
+            except api.ApiError as error:
+                if error.error == _STORE_FAILED and _QUEUE_FULL in error.description:
+                    return False
+                raise
+            return True
 
         try:
-            await api.retrying(self._connection, api.Deadline.after(api.DEADLINE_S), once)
+            return await api.retrying(self._connection, api.Deadline.after(api.DEADLINE_S), once)
         except api.ApiError as error:
-            if error.error == _QUEUE_FULL:
-                return False
             raise LogUnavailable(str(error)) from error
-        return True
 
     async def open(self, endpoint_id: str) -> None:
         """Make the endpoint's consumer, or bring it up to date. Raises LogUnavailable."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from typing import Final
 
 from efferent.common.control.aggregates import Actor, Aggregates
 from efferent.common.control.skills import SKILLS
@@ -21,6 +22,9 @@ from efferent.common.domain.resources.skill import Skill, SkillVersion, content_
 from efferent.common.ports import BlobStore, IdSource
 from efferent.common.skills.package import SkillPackage, UploadedPart, read_package
 
+PACKAGES_AT_ONCE: Final = 2
+"""Uploads that are unpacked and packed at the same time, each of which may take 200 MB; the others wait."""
+
 
 class SkillStore:
     """The skills of all workspaces."""
@@ -29,6 +33,7 @@ class SkillStore:
         self._aggregates = aggregates
         self._blobs = blobs
         self._ids = ids
+        self._packing = asyncio.Semaphore(PACKAGES_AT_ONCE)
 
     async def get(self, workspace_id: WorkspaceId, skill_id: str) -> Skill:
         """A skill of the workspace. Raises NotFound, LogUnavailable."""
@@ -50,7 +55,7 @@ class SkillStore:
         """Make a skill of uploaded files. Raises InvalidRequest, TooLarge, LogUnavailable, BlobsUnavailable."""
         if display_name is not None:
             checked_display_name(display_name)
-        package = await asyncio.to_thread(read_package, parts)
+        package = await self._package(parts)
         skill_id = SkillId(from_seed("skill_", self._ids.seed()))
         version = self._new_version(package)
         return await self._store(actor, skill_id, version, package, CreateSkill(skill_id, version, display_name))
@@ -63,7 +68,7 @@ class SkillStore:
         Raises NotFound, InvalidRequest, TooLarge, LogUnavailable, BlobsUnavailable.
         """
         await self.get(actor.workspace_id, skill_id)
-        package = await asyncio.to_thread(read_package, parts)
+        package = await self._package(parts)
         version = self._new_version(package)
         skill = await self._store(actor, skill_id, version, package, AddVersion(version))
         return skill, next(known for known in skill.versions if known.id == version.id)
@@ -77,6 +82,10 @@ class SkillStore:
         """Remove a skill without versions. Raises InvalidRequest, NotFound, LogUnavailable, BlobsUnavailable."""
         await self._change(actor, skill_id, DeleteSkill())
         await self._blobs.delete(f"{skill_id}/")
+
+    async def _package(self, parts: Sequence[UploadedPart]) -> SkillPackage:
+        async with self._packing:
+            return await asyncio.to_thread(read_package, parts)
 
     async def _store(
         self, actor: Actor, skill_id: SkillId, version: NewVersion, package: SkillPackage, command: SkillCommand

@@ -90,6 +90,10 @@ class InMemoryControlLog:
         for kept in self._stream.matching(pattern, after=after):
             yield kept.raw
 
+    async def erase(self, sequence: int) -> None:
+        """Remove one record."""
+        self._stream.erase(sequence)
+
     async def last_sequence(self) -> int:
         """Sequence of the newest record of the stream; 0 when it is empty."""
         newest = self._stream.last(">")

@@ -71,10 +71,19 @@ class InMemoryStream:
     def purge(self, pattern: str) -> None:
         """Remove what matches."""
         for kept in self.matching(pattern):
-            del self._records[kept.raw.sequence]
-            for index in _indexes(kept.raw.subject):
-                del self._indexed[index][kept.raw.sequence]
+            self._remove(kept)
         self._wake()
+
+    def erase(self, sequence: int) -> None:
+        """Remove one record, if it is there."""
+        if (kept := self._records.get(sequence)) is not None:
+            self._remove(kept)
+        self._wake()
+
+    def _remove(self, kept: Kept) -> None:
+        del self._records[kept.raw.sequence]
+        for index in _indexes(kept.raw.subject):
+            del self._indexed[index][kept.raw.sequence]
 
     def watch(self) -> asyncio.Event:
         """An event that is set at each change, until ``unwatch``."""

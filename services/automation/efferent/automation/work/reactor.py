@@ -25,7 +25,7 @@ from efferent.common.jetstream import subjects, work_log
 from efferent.common.jetstream.durable import DurableSpec
 from efferent.common.jetstream.session_log import RecordPayloads
 from efferent.common.jetstream.work_log import JetStreamWorkLog, StoredWork
-from efferent.common.ports import LogConflict, RawRecord
+from efferent.common.ports import BlobStore, Clock, LogConflict, RawRecord, SessionLog
 from efferent.common.work.enqueuing import WorkEnqueuer
 
 ENVIRONMENTS_KEPT_MAX: Final = 100_000
@@ -42,13 +42,30 @@ _MAY_DEMAND: Final = re.compile(
 class WorkReactor:
     """Reacts to session records and to work items."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._sessions = desk.sessions
-        self._clock = desk.clock
-        self._payloads = RecordPayloads(desk.blobs)
-        self._log = JetStreamWorkLog(desk.connection)
-        self._enqueuer = WorkEnqueuer(self._log, desk.clock, desk.ids, ttl_s=desk.settings.work_lease_ttl_s)
+    def __init__(
+        self,
+        log: JetStreamWorkLog,
+        sessions: SessionLog,
+        blobs: BlobStore,
+        enqueuer: WorkEnqueuer,
+        clock: Clock,
+        *,
+        environments_kept_max: int = ENVIRONMENTS_KEPT_MAX,
+    ) -> None:
+        self._log = log
+        self._sessions = sessions
+        self._payloads = RecordPayloads(blobs)
+        self._enqueuer = enqueuer
+        self._clock = clock
+        self._environments_kept_max = environments_kept_max
         self._environments: OrderedDict[SessionId, EnvironmentId | None] = OrderedDict()
+
+    @classmethod
+    def at(cls, desk: Desk) -> "WorkReactor":
+        """The reactor of a running automation."""
+        log = JetStreamWorkLog(desk.connection)
+        enqueuer = WorkEnqueuer(log, desk.clock, desk.ids, ttl_s=desk.settings.work_lease_ttl_s)
+        return cls(log, desk.sessions, desk.blobs, enqueuer, desk.clock)
 
     def subscriptions(self) -> Sequence[RecordSubscription]:
         """Every session's records, and every work item."""
@@ -134,7 +151,7 @@ class WorkReactor:
             first = found
         environment_id = first.environment_id if isinstance(first.environment_config, SelfHostedConfig) else None
         self._environments[session_id] = environment_id
-        while len(self._environments) > ENVIRONMENTS_KEPT_MAX:
+        while len(self._environments) > self._environments_kept_max:
             self._environments.popitem(last=False)
         return environment_id
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Annotated, Final
 
 import grpc
@@ -10,7 +10,9 @@ import grpc.aio
 import orjson
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
-from efferent.brain.ports import HandsUnavailable, ToolOutcome
+from efferent.brain.adapters.hands_messages import collected, output_message, prepare_request
+from efferent.brain.placements import Collected, Output, Placement
+from efferent.brain.ports import HandsUnavailable, OutputGone, PlacementMissing, ToolOutcome
 from efferent.common.domain.content import DocumentBlock, ImageBlock, TextBlock
 from efferent.common.domain.ids import EventId, SessionId
 from efferent.common.hands_api import sandbox_pb2 as wire
@@ -20,10 +22,14 @@ MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
 GIVE_UP_AFTER_S: Final = 10.0
 """How long the hands may stay away before the caller is told; a call that runs is waited for as long as it takes."""
 CONTROL_TIMEOUT_S: Final = 10.0
+PREPARE_TIMEOUT_S: Final = 120.0
+"""Large files take their time."""
 
 _RETRY_S: Final = 0.05
 _RETRY_S_MAX: Final = 1.0
-_FINAL: Final = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED})
+_FINAL: Final = frozenset(
+    {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+)
 """Answers that another try with the same request cannot change."""
 
 _OPTIONS: Final = (
@@ -62,20 +68,61 @@ class GrpcHands:
         self._monotonic_s = monotonic_s
 
     async def execute(
-        self, session_id: SessionId, call_id: EventId, tool: str, arguments: dict[str, JsonValue]
+        self,
+        session_id: SessionId,
+        call_id: EventId,
+        tool: str,
+        arguments: dict[str, JsonValue],
+        *,
+        placement: str = "",
     ) -> ToolOutcome:
-        """Run the call once, or attach to it, or fetch its recorded result. Raises HandsUnavailable."""
+        """Run the call once, or attach to it, or fetch its recorded result.
+
+        Raises PlacementMissing, HandsUnavailable.
+        """
         request = wire.ExecuteRequest(
-            session_id=session_id, call_id=call_id, tool=tool, input_json=orjson.dumps(arguments).decode()
+            session_id=session_id,
+            call_id=call_id,
+            tool=tool,
+            input_json=orjson.dumps(arguments).decode(),
+            placement=placement,
         )
         away = _Away(self._give_up_after_s, self._monotonic_s)
         while True:
             try:
                 return await self._attempt(request, call_id, away.back)
             except grpc.aio.AioRpcError as error:
+                if error.code() == grpc.StatusCode.FAILED_PRECONDITION:
+                    raise PlacementMissing("the session's files are not placed") from error
                 if error.code() in _FINAL:
                     raise HandsUnavailable(f"{error.code().name}: {error.details()}") from error
                 await away.pause(error)
+
+    async def prepare(self, session_id: SessionId, placement: Placement) -> None:
+        """Place exactly this in the session's sandbox. Raises HandsUnavailable."""
+        request = prepare_request(session_id, placement)
+        await self._again(lambda: self._stub.Prepare(request, timeout=PREPARE_TIMEOUT_S))
+
+    async def collect(self, session_id: SessionId) -> Collected:
+        """What the session's tools have made. Raises HandsUnavailable."""
+        request = wire.CollectRequest(session_id=session_id)
+        return collected(await self._again(lambda: self._stub.Collect(request, timeout=3 * CONTROL_TIMEOUT_S)))
+
+    async def read_output(self, session_id: SessionId, output: Output) -> AsyncGenerator[bytes, None]:
+        """The bytes of an output. Raises OutputGone, HandsUnavailable."""
+        request = wire.ReadOutputRequest(session_id=session_id, path=output.path, stamp=output.stamp)
+        try:
+            async for chunk in self._stub.ReadOutput(request):
+                yield chunk.data
+        except grpc.aio.AioRpcError as error:
+            if error.code() == grpc.StatusCode.NOT_FOUND:
+                raise OutputGone(output.path) from error
+            raise HandsUnavailable(f"{error.code().name}: {error.details()}") from error
+
+    async def settle(self, session_id: SessionId, outputs: tuple[Output, ...]) -> None:
+        """These outputs are kept. Raises HandsUnavailable."""
+        request = wire.SettleRequest(session_id=session_id, outputs=[output_message(output) for output in outputs])
+        await self._again(lambda: self._stub.Settle(request, timeout=CONTROL_TIMEOUT_S))
 
     async def cancel(self, session_id: SessionId, call_id: EventId) -> None:
         """Stop the call when it runs. Raises HandsUnavailable."""
@@ -89,13 +136,8 @@ class GrpcHands:
 
     async def check(self) -> str | None:
         """None when tool calls can run, else why not and what to do. Raises HandsUnavailable."""
-        answers: list[wire.CheckResponse] = []
-
-        async def ask() -> None:
-            answers.append(await self._stub.Check(wire.CheckRequest(), timeout=2 * CONTROL_TIMEOUT_S))
-
-        await self._again(ask)
-        return None if answers[-1].ready else answers[-1].reason
+        answer = await self._again(lambda: self._stub.Check(wire.CheckRequest(), timeout=2 * CONTROL_TIMEOUT_S))
+        return None if answer.ready else answer.reason
 
     async def close(self) -> None:
         """Close the channel."""
@@ -112,13 +154,14 @@ class GrpcHands:
                 self._on_output(call_id, event.output.data)
         raise HandsUnavailable("the hands ended the stream without a result")
 
-    async def _again(self, ask: Callable[[], Awaitable[object]]) -> None:
+    async def _again[Answer](self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         away = _Away(self._give_up_after_s, self._monotonic_s)
         while True:
             try:
-                await ask()
-                return
+                return await ask()
             except grpc.aio.AioRpcError as error:
+                if error.code() in _FINAL:
+                    raise HandsUnavailable(f"{error.code().name}: {error.details()}") from error
                 await away.pause(error)
 
 

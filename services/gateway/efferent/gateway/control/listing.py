@@ -36,6 +36,8 @@ class Wanted:
     has_archived: bool = True
     """Whether the list takes ``include_archived``; a list that does not shows archived ones as well."""
     limit_max: int = LIMIT_MAX
+    page_max: int | None = None
+    """How many items a page has at most, whatever limit is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,11 @@ async def read_page(request: web.Request, kind: Kind[Any], wanted: Wanted) -> Pa
     archived = ("include_archived",) if wanted.has_archived else ()
     check_query(request, "limit", "page", *archived, *wanted.query_names)
     workspace_id = caller_of(request).workspace_id
+    limit = query_limit(request, default=LIMIT_DEFAULT, high=wanted.limit_max)
     query = ListQuery(
         kind=kind.name,
         workspace_id=workspace_id,
-        limit=query_limit(request, default=LIMIT_DEFAULT, high=wanted.limit_max),
+        limit=limit if wanted.page_max is None else min(limit, wanted.page_max),
         order=wanted.order,
         after=_after(request, kind, workspace_id, wanted),
         include_archived=query_bool(request, "include_archived") if wanted.has_archived else True,

@@ -16,7 +16,7 @@ from typing import Any
 
 from efferent.common.control.aggregates import SetQuestion
 from efferent.common.control.kinds import kind_at
-from efferent.common.domain.control.aggregate import ControlRecord, Kind, SetFacts, UnreadableRecord
+from efferent.common.domain.control.aggregate import Kind, SetFacts, UnreadableRecord
 from efferent.common.domain.ids import WorkspaceId
 from efferent.common.domain.timestamp import Timestamp
 from efferent.common.jetstream import subjects
@@ -180,12 +180,12 @@ class ControlProjection:
         return self._reader
 
     def _apply(self, records: Sequence[RawRecord]) -> int:
-        rows, sets, unreadable = [], dict[tuple[str, str], int](), 0
+        rows, sets, unreadable = list[Row](), dict[tuple[str, str], int](), 0
         for raw in records:
             if (within := _set_of(raw)) is not None:
                 sets[within] = raw.sequence
             try:
-                row = row_of(raw)
+                rows += rows_of(raw)
             except UnreadableRecord as error:
                 unreadable += 1
                 _log.error(
@@ -193,8 +193,6 @@ class ControlProjection:
                     extra={"sequence": raw.sequence, "subject": raw.subject, "reason": str(error)},
                 )
                 continue
-            if row is not None:
-                rows.append(row)
         self._unreadable += unreadable
         tables.apply(
             self._open_writer(),
@@ -207,10 +205,16 @@ class ControlProjection:
         return unreadable
 
 
-def row_of(raw: RawRecord) -> Row | None:
-    """What the tables keep of a record; None for kinds that are not listed. Raises UnreadableRecord."""
+def rows_of(raw: RawRecord) -> list[Row]:
+    """What the tables keep of a record; nothing for kinds that are not listed. Raises UnreadableRecord."""
     kind = kind_at(raw.subject)
-    return _row(kind, kind.decode(raw.payload), raw.sequence) if kind is not None else None
+    if kind is None:
+        return []
+    record = kind.decode(raw.payload)
+    rows = [_row(kind, record.data, record.workspace_id, raw.sequence, deleted=kind.is_deleted(record))]
+    if (derived := kind.derived(record)) is not None:
+        rows.append(_row(derived.kind, derived.data, record.workspace_id, raw.sequence, deleted=False))
+    return rows
 
 
 def _set_of(raw: RawRecord) -> tuple[str, str] | None:
@@ -221,13 +225,12 @@ def _set_of(raw: RawRecord) -> tuple[str, str] | None:
     return (family, set_id) if set_id is not None else None
 
 
-def _row(kind: Kind[Any], record: ControlRecord[Any], sequence: int) -> Row:
-    data = record.data
+def _row(kind: Kind[Any], data: Any, workspace_id: WorkspaceId, sequence: int, *, deleted: bool) -> Row:
     return Row(
         kind=kind.name,
         id=data.id,
-        workspace_id=record.workspace_id,
-        set_id=kind.set_of(data, record.workspace_id),
+        workspace_id=workspace_id,
+        set_id=kind.set_of(data, workspace_id),
         is_set=kind.within == "itself",
         parent=kind.parent(data),
         created_at=data.created_at,
@@ -238,5 +241,5 @@ def _row(kind: Kind[Any], record: ControlRecord[Any], sequence: int) -> Row:
         facets=kind.facets(data),
         sequence=sequence,
         body=kind.shown(data),
-        deleted=kind.is_deleted(record),
+        deleted=deleted,
     )

@@ -56,6 +56,7 @@ from efferent.gateway.validation import (
 LIMIT_DEFAULT: Final = 20
 LIMIT_MAX: Final = 1_000
 _CURSOR_KIND: Final = "sessions"
+_FILTERS: Final = ("agent_id", "agent_version", "deployment_id", "memory_store_id", "include_archived")
 
 _log = logging.getLogger(__name__)
 
@@ -97,8 +98,6 @@ async def list_sessions(request: web.Request) -> web.Response:
     # A deletion removes its own record from the log: only its tombstone tells a gateway that missed it.
     await asyncio.gather(services.reach_end(), context_of(request).control.catch_up())
     await services.projection.settle()
-    if request.query.get("memory_store_id"):
-        return json_page([], next_page=None, prev_page=None)  # no session has resources in this release
     found = list(await services.projection.sessions(query))
     has_more = len(found) >= query.limit
     if has_more:
@@ -182,7 +181,7 @@ def _budget_change(params: UpdateSessionParams) -> SetBudget | None:
 
 
 def _list_query(request: web.Request) -> SessionQuery:
-    check_query(request, "limit", "page", "order", "agent_id", "agent_version", "deployment_id", "include_archived")
+    check_query(request, "limit", "page", "order", *_FILTERS)
     agent_id = request.query.get("agent_id") or None
     if agent_id is not None and not ids.is_well_formed("agent_", agent_id):
         raise InvalidRequest("Invalid agent ID.")
@@ -211,10 +210,18 @@ def _list_query(request: web.Request) -> SessionQuery:
         agent_id=AgentId(agent_id) if agent_id is not None else None,
         agent_version=agent_version,
         deployment_id=request.query.get("deployment_id") or None,
+        memory_store_id=_memory_store_id(request),
         statuses=frozenset(query_list(request, "statuses", allowed=STATUSES)),
         include_archived=query_bool(request, "include_archived"),
         created_at=created_at,
     )
+
+
+def _memory_store_id(request: web.Request) -> str | None:
+    text = request.query.get("memory_store_id") or None
+    if text is not None and not ids.is_well_formed("memstore_", text):
+        raise InvalidRequest("Invalid memory store ID.")
+    return text
 
 
 def _cursor(query: SessionQuery, state: SessionState, direction: cursors.Direction) -> str:

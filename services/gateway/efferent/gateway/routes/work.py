@@ -13,6 +13,7 @@ from efferent.common.domain.work import TTL_S_MAX, LeaseLost
 from efferent.gateway import cursors
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.errors import HeartbeatRefused, InvalidRequest
+from efferent.gateway.key_ring import keys_of
 from efferent.gateway.principals import ApiKeyHolder, SessionsTokenHolder
 from efferent.gateway.responses import json_bytes, json_page, json_resource
 from efferent.gateway.validation import check_query, parse_body, path_id, query_int, query_limit, read_body
@@ -46,7 +47,9 @@ async def poll(request: web.Request) -> web.Response:
     environment_id, options = await _environment(request), poll_options(request)
     caller = caller_of(request)
     asker = Asker(caller.workspace_id, caller.key_id)
-    claimed = await work_of(request).queue.poll(asker, environment_id, options)
+    claimed = await keys_of(request).unless_refused(
+        caller.key_id, work_of(request).queue.poll(asker, environment_id, options)
+    )
     if claimed is None:
         return json_bytes(b"null")
     return json_resource(shown(claimed.item, secret=tokens.secret_of(claimed.token)))

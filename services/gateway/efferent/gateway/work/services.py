@@ -1,15 +1,18 @@
 """The running parts behind the work routes: the index and the loop that feeds it, the queue, and who polls."""
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
+from efferent.common.domain import work
 from efferent.common.domain.record import Record
 from efferent.common.domain.state import SessionState
-from efferent.common.domain.timestamp import Timestamp, from_epoch_us
+from efferent.common.domain.timestamp import Timestamp, from_epoch_us, seconds_between
 from efferent.common.domain.work_demand import demand, is_self_hosted
 from efferent.common.jetstream import subjects, work_log
 from efferent.common.jetstream.connection import Connection
@@ -18,6 +21,7 @@ from efferent.common.jetstream.work_log import JetStreamWorkLog
 from efferent.common.ports import Clock, IdSource, LogError, LogUnreadable, RawRecord
 from efferent.common.work.enqueuing import LEASE_TTL_S_DEFAULT, WorkEnqueuer
 from efferent.gateway.errors import Overloaded
+from efferent.gateway.principals import Principal, SessionsTokenHolder
 from efferent.gateway.session_store import SessionStore
 from efferent.gateway.work.index import WorkIndex
 from efferent.gateway.work.queue import WorkQueue
@@ -26,6 +30,7 @@ from efferent.gateway.work.workers import PollingWorkers
 CHECK_WAIT_S: Final = 1.0
 """How long readiness waits for the index to reach what the log held when it was asked."""
 _RETRY_S: Final = 0.5
+_MARGIN_S: Final = 0.01
 
 _log = logging.getLogger(__name__)
 
@@ -98,6 +103,34 @@ class WorkServices:
                 self.index.apply(stored, from_epoch_us(self._clock.now_us()))
         except LogError as error:
             _log.warning("work is queued later: %s", error, extra={"session_id": state.session_id})
+
+    @contextlib.asynccontextmanager
+    async def while_live(self, principal: Principal, end: Callable[[], None]) -> AsyncIterator[None]:
+        """Call ``end`` when a sessions token stops being its item's during the block; of others nothing is watched."""
+        if not isinstance(principal, SessionsTokenHolder):
+            yield
+            return
+        watching = asyncio.create_task(self._end_with_token(principal, end), name="token-watch")
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+
+    async def _end_with_token(self, token: SessionsTokenHolder, end: Callable[[], None]) -> None:
+        with self.index.watching(token.environment_id) as changed:
+            while True:
+                changed.clear()
+                now = from_epoch_us(self._clock.now_us())
+                stored = self.index.find(token.environment_id, token.work_id)
+                if stored is not None and not work.is_token_live(stored.item, now, token.token_hash):
+                    end()
+                    return
+                until = work.token_until(stored.item) if stored is not None else None
+                wait_s = None if until is None else seconds_between(now, until) + _MARGIN_S
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await changed.wait()
 
     async def _follow(self) -> None:
         while True:

@@ -10,7 +10,7 @@ their subjects name: it is given the set's facts, and the append is fenced on th
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
@@ -31,6 +31,7 @@ Deed = Literal[
     "succeeded",
     "failed",
     "refresh_failed",
+    "redacted",
 ]
 """What happened, as the API's webhook types call it."""
 Within = Literal["nothing", "workspace", "itself", "parent"]
@@ -107,6 +108,14 @@ class SetFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Derived:
+    """Another resource that a record tells of: it has no record of its own, at least not yet."""
+
+    kind: "Kind[Any]"
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Kind[R: Resource]:
     """One kind of resource: how its aggregates are named, written and read."""
 
@@ -132,6 +141,8 @@ class Kind[R: Resource]:
     """The rule of the set: asked when a resource is made or gets another unique name. Raises what refuses it."""
     facets: Callable[[R], Mapping[str, str]] = lambda _: {}
     """What lists may be filtered and sorted by, besides the parent."""
+    derived: Callable[["ControlRecord[R]"], Derived | None] = lambda _: None
+    """What lists of another kind learn from a record: of a change of a memory, the version that it made."""
     show: Callable[[R], BaseModel] | None = None
     """What clients get of it; None: all of it."""
 

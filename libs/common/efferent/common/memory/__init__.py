@@ -1,0 +1,1 @@
+"""Memory stores for every service: documents that agents keep from one session to the next."""
