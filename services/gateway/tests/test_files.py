@@ -224,6 +224,27 @@ async def test_an_upload_is_not_downloadable(served: Served) -> None:
     assert answer.body["error"]["details"] == {"error_code": "file_not_downloadable"}
 
 
+async def test_a_head_tells_the_size_and_sends_nothing(served: Served, tmp_path: Path) -> None:
+    out = await output(served, tmp_path, "sesn_a", "x", b"x" * 3_000_000)
+    head = await served.call("HEAD", f"/v1/files/{out}/content")
+    assert (head.status, head.headers["Content-Length"], head.body) == (200, "3000000", b"")
+    assert len((await served.call("GET", f"/v1/files/{out}/content")).body) == 3_000_000
+
+
+async def test_a_client_that_leaves_a_download_is_no_defect(
+    served: Served, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="efferent.access")
+    out = await output(served, tmp_path, "sesn_a", "x", b"x" * 40_000_000)
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.gateway.port)
+    head = f"GET /v1/files/{out}/content HTTP/1.1\r\nHost: x\r\nx-api-key: {served.key}\r\n"
+    writer.write(f"{head}anthropic-version: {VERSION}\r\n\r\n".encode())
+    assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+    writer.transport.abort()
+    await _until(lambda: any("/content" in str(getattr(record, "route", "")) for record in caplog.records))
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_bytes_that_are_just_being_deleted_are_not_found(served: Served, tmp_path: Path) -> None:
     out = await output(served, tmp_path, "sesn_a", "x", b"x")
     for path in stored(tmp_path):

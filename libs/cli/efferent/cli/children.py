@@ -34,6 +34,8 @@ _UMASKS: Final = {"hands": 0o022}
 _OWN_PREFIX: Final = "EFFERENT_"
 _TRUST_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
+_NOT_INHERITED: Final = frozenset({"EFFERENT_API_KEY", "EFFERENT_BACKUP_PASSPHRASE"})
+
 _PLAIN_VARIABLES: Final = (
     "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONWARNINGS",
     "TMPDIR", "TZ", "USER", "EFFERENT_LOG_LEVEL",
@@ -47,7 +49,7 @@ def children(settings: UpSettings, folder: DataFolder, key: str, environ: Mappin
     hands_address = f"unix:{socket_folder(folder.path) / 'hands.sock'}"
     plain = {name: environ[name] for name in _PLAIN_VARIABLES if name in environ}
     plain["EFFERENT_DATA_DIR"] = str(folder.path)
-    inherited = {name: value for name, value in environ.items() if name != "EFFERENT_API_KEY"}
+    inherited = {name: value for name, value in environ.items() if name not in _NOT_INHERITED}
     shared = inherited | plain | _log_access(settings, access) | _hands_access(hands_address)
     gateway = {"EFFERENT_HOST": settings.host, "EFFERENT_PORT": str(settings.port), "EFFERENT_API_KEY": key}
     hands = {name: value for name, value in environ.items() if name.startswith("EFFERENT_HANDS_")}

@@ -83,3 +83,16 @@ async def test_read_filters_by_pattern_and_starts_after(world: LogWorld, source:
 async def test_last_sequence_is_that_of_the_whole_stream(world: LogWorld, source: IdSource) -> None:
     sequence = await world.control.append(f"control.agent.{source.seed()}", b"x", expected=0)
     assert await world.control.last_sequence() == sequence
+
+
+async def test_an_erased_record_is_gone_and_the_others_stay(world: LogWorld, source: IdSource) -> None:
+    subject = f"control.memory_store.{source.seed()}"
+    one = await world.control.append(subject, b"secret", expected=0)
+    two = await world.control.append(subject, b"two", expected=one)
+    for _ in range(2):
+        await world.control.erase(one)
+    assert [record.payload async for record in world.control.read(subject)] == [b"two"]
+    newest = await world.control.last(subject)
+    assert newest is not None
+    assert newest.sequence == two
+    assert await world.control.append(subject, b"three", expected=two) > two

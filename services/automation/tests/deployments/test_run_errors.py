@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from efferent.common.control.aggregates import Actor
+from efferent.common.control.collection import Collection
 from efferent.common.control.environments import ENVIRONMENTS
 from efferent.common.control.vaults import VAULTS
+from efferent.common.domain.control import memory_store as memory_store_rules
 from efferent.common.domain.control.deployment import PauseDeployment
 from efferent.common.domain.control.environment import (
     ArchiveEnvironment,
@@ -16,21 +18,40 @@ from efferent.common.domain.control.environment import (
     NetworkPatch,
     SelfHostedPatch,
 )
+from efferent.common.domain.control.memory_store import (
+    MEMORY_STORE,
+    ArchiveMemoryStore,
+    CreateMemoryStore,
+    DeleteMemoryStore,
+    MemoryStoreCommand,
+)
 from efferent.common.domain.control.vault import ArchiveVault, DeleteVault
-from efferent.common.domain.ids import WorkspaceId
-from efferent.common.domain.resources.agent import McpServer, McpToolset, PermissionPolicy, ToolsetDefaults
+from efferent.common.domain.ids import MemoryStoreId, WorkspaceId
+from efferent.common.domain.resources.agent import (
+    AgentToolset,
+    McpServer,
+    McpToolset,
+    PermissionPolicy,
+    Skill,
+    ToolsetDefaults,
+)
 from efferent.common.domain.resources.deployment import (
     Deployment,
     ErrorPause,
     FileConfig,
+    MemoryStoreConfig,
     PausingError,
     RepositoryConfig,
 )
+from efferent.common.domain.resources.memory import MemoryStore
 from efferent.common.domain.sealed import Sealed
 from efferent.common.jetstream import subjects
 from services.automation.tests.deployments.deployment_rig import Stage
 
 HOUR_S = 3_600.0
+MEMORY_STORES = Collection[MemoryStore, MemoryStoreCommand](
+    MEMORY_STORE, memory_store_rules.decide, memory_store_rules.not_found
+)
 
 Setup = Callable[[Stage], Awaitable[Deployment]]
 
@@ -71,6 +92,27 @@ async def file_gone(stage: Stage) -> Deployment:
     return await stage.make(resources=(FileConfig(file_id="file_gone"),))
 
 
+async def memory_store(stage: Stage, last: ArchiveMemoryStore | DeleteMemoryStore) -> Deployment:
+    store_id = MemoryStoreId("memstore_a")
+    for command in (CreateMemoryStore(store_id, "notes"), last):
+        await MEMORY_STORES.change(stage.aggregates, stage.actor, store_id, command)
+    return await stage.make(resources=(MemoryStoreConfig(memory_store_id=store_id),))
+
+
+async def memory_store_archived(stage: Stage) -> Deployment:
+    return await memory_store(stage, ArchiveMemoryStore())
+
+
+async def memory_store_deleted(stage: Stage) -> Deployment:
+    return await memory_store(stage, DeleteMemoryStore())
+
+
+async def skill_gone(stage: Stage) -> Deployment:
+    skill = Skill(type="custom", skill_id="skill_gone", version="1")
+    read = AgentToolset(default_config=ToolsetDefaults(permission_policy=PermissionPolicy(type="always_allow")))
+    return await stage.make(agent=await stage.agent(skills=(skill,), tools=(read,)))
+
+
 async def self_hosted(stage: Stage) -> Deployment:
     environment_id = await stage.environment(config=SelfHostedPatch())
     repository = RepositoryConfig(url="https://github.com/a/b")
@@ -103,6 +145,9 @@ async def token_unreadable(stage: Stage) -> Deployment:
         (vault_archived, "vault_archived_error"),
         (vault_deleted, "vault_not_found_error"),
         (file_gone, "file_not_found_error"),
+        (memory_store_archived, "memory_store_archived_error"),
+        (memory_store_deleted, "session_resource_not_found_error"),
+        (skill_gone, "skill_not_found_error"),
         (self_hosted, "self_hosted_resources_unsupported_error"),
         (server_blocked, "mcp_egress_blocked_error"),
         (token_unreadable, "unknown_error"),

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from standardwebhooks import WebhookVerificationError
 
+from efferent.automation.webhooks.emission import AGE_MAX_S
 from efferent.common.domain.control.webhook_endpoint import UpdateEndpoint
 from efferent.common.domain.ids import WorkspaceId
 from efferent.common.domain.webhook_retries import FAILING_S, GIVEN_UP_MAX
@@ -262,13 +263,13 @@ async def test_a_disabled_endpoint_gets_nothing_and_what_it_missed_is_not_made_u
         made, _ = await webhooks.endpoint(receiver.url())
         other, _ = await webhooks.endpoint(receiver.url("/other"))
         await webhooks.change(made.id, UpdateEndpoint(state="disabled"))
-        await agent_changed(webhooks, 1, at="2026-06-01T00:00:00")
+        await agent_changed(webhooks, 1, at="2026-01-01T00:10:00")
         await receiver.until(where=lambda request: request.path == "/other")
-        clock.advance(365 * 86_400)
+        clock.advance(3_600)
         enabled = await webhooks.change(made.id, UpdateEndpoint(state="enabled"))
         assert (enabled.state, enabled.disabled_reason) == ("enabled", "")
-        await agent_changed(webhooks, 2, at="2026-06-01T00:00:00")
-        await agent_changed(webhooks, 3, at="2027-06-01T00:00:00")
+        await agent_changed(webhooks, 2, at="2026-01-01T00:20:00")
+        await agent_changed(webhooks, 3, at="2026-01-01T01:30:00")
         await receiver.until(count=3, where=lambda request: request.path == "/other")
         await receiver.until(where=lambda request: request.path == "/hook")
         await until_empty(connection, made.id)
@@ -354,6 +355,19 @@ async def test_a_success_ends_the_streak_of_failures(
         receiver.answer = status(200)
         await agent_changed(webhooks, 3)
         await until_streak(connection, made.id, 0)
+
+
+async def test_an_event_of_the_day_before_yesterday_is_not_delivered(
+    connection: Connection, nats: NatsSettings, tmp_path: Path
+) -> None:
+    clock = FakeClock()
+    async with receiving() as receiver, running(connection, nats, tmp_path, clock=clock) as webhooks:
+        await webhooks.endpoint(receiver.url())
+        clock.advance(AGE_MAX_S + 60)
+        await agent_changed(webhooks, 1, at="2026-01-01T00:00:30")
+        await agent_changed(webhooks, 2, at="2026-01-01T00:02:00")
+        [received] = await receiver.until()
+        assert received.event["data"]["id"] == "agent_2"
 
 
 async def test_only_the_types_that_were_asked_for_arrive(

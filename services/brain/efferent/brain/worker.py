@@ -188,7 +188,8 @@ class SessionWorker:
     def _keeps_after(self, state: SessionState) -> bool:
         """After a turn with tool calls; and for a delivery that was handled already, maybe by a brain that died."""
         return not state.deleted and (
-            self._has_run_tools or (not self._has_claimed and bool(builtin_tools(state.agent)))
+            self._has_run_tools
+            or (not self._has_claimed and state.totals.turns_ended > 0 and bool(builtin_tools(state.agent)))
         )
 
     async def _finish(self) -> None:
@@ -215,8 +216,8 @@ class SessionWorker:
             await self.give_back(self._desk.settings.busy_nak_delay_s)
             return False
         self._claim_id = ClaimId(from_seed("claim_", self._desk.ids.seed()))
-        self._has_claimed = True
         await self._record(ClaimTurn(self._claim_id, self._desk.brain_id))
+        self._has_claimed |= self._holds()
         return True
 
     # --- effects ----------------------------------------------------------------------------------------------------

@@ -34,10 +34,13 @@ async def send_blob(
     )
     try:
         await response.prepare(request)
-        await response.write(first)
-        async for chunk in chunks:
-            await response.write(chunk)
+        if request.method != "HEAD":
+            await response.write(first)
+            async for chunk in chunks:
+                await response.write(chunk)
         await response.write_eof()
+    except ConnectionError:  # the client went away: nobody is left to be told
+        response.force_close()
     finally:
         await chunks.aclose()
     return response

@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from efferent.common.control.kinds import subject_of
+from efferent.common.control.kinds import kind_at, set_pattern, subject_of
 from efferent.common.domain.control.aggregate import UnreadableRecord
 from efferent.common.domain.control.file import FILE
+from efferent.common.domain.control.memory import MEMORY
+from efferent.common.domain.control.memory_store import MEMORY_STORE
 from efferent.common.domain.control.skill import SKILL
 from efferent.common.domain.ids import SessionId, WorkspaceId
 from efferent.common.domain.resources.file import File
@@ -125,8 +127,24 @@ class BlobSweep:
                 return self._is_young(entry) or await self._sessions.last_sequence(SessionId(session_id)) > 0
             case [skill_id, "versions", version_id, _] if skill_id.startswith("skill_"):
                 return self._is_young(entry) or await self._version_is_there(skill_id, version_id)
+            case [store_id, "versions", version_id] if store_id.startswith("memstore_"):
+                return self._is_young(entry) or await self._store_says(store_id, version_id)
             case _:
                 return True
+
+    async def _store_says(self, store_id: str, version_id: str) -> bool:
+        """Whether a memory store is there and a memory of it has a record of the version."""
+        is_named = False
+        async for raw in self._control_log.read(set_pattern(MEMORY_STORE, store_id)):
+            kind = kind_at(raw.subject)
+            try:
+                if kind is MEMORY_STORE and MEMORY_STORE.is_deleted(MEMORY_STORE.decode(raw.payload)):
+                    return False
+                if kind is MEMORY and MEMORY.decode(raw.payload).data.memory_version_id == version_id:
+                    is_named = True
+            except UnreadableRecord:
+                return True
+        return is_named
 
     async def _file_is_there(self, file_id: str, report: SweepReport) -> bool:
         raw = await self._control_log.last(subject_of(FILE, WorkspaceId(""), file_id))

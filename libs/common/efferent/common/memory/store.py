@@ -41,7 +41,7 @@ MEMORIES: Final = Collection[StoredMemory, MemoryCommand](MEMORY, memory.decide,
 
 READS_AT_ONCE: Final = 8
 """Blobs that one request reads at the same time."""
-_TRIES: Final = 5
+_TRIES: Final = 16
 """How often it is tried again when the content changes between two reads."""
 
 

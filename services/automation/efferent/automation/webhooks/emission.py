@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from efferent.automation.webhooks import control_facts
 from efferent.automation.webhooks.endpoints import EndpointTable
-from efferent.common.domain import webhook_events
+from efferent.common.domain import timestamp, webhook_events
 from efferent.common.domain.events import SessionCreated
 from efferent.common.domain.ids import EnvironmentId, SessionId
 from efferent.common.domain.record import Record, StoredRecord
@@ -23,10 +23,13 @@ from efferent.common.domain.webhook_events import SessionOrigin, WebhookEvent
 from efferent.common.jetstream import subjects
 from efferent.common.jetstream.session_log import RecordPayloads, stored_record
 from efferent.common.jetstream.webhook_queue import WebhookQueue
-from efferent.common.ports import BlobStore, RawRecord
+from efferent.common.ports import BlobStore, Clock, RawRecord
 
 ORIGINS_MAX: Final = 10_000
 """Sessions whose first record is remembered."""
+
+AGE_MAX_S: Final = 86_400.0
+"""An event that is older is not delivered any more: after a restore the whole history comes by again."""
 
 _MARKS: Final = (b'"session.', b'"internal.session_', b'"span.outcome_evaluation_end"', b'"blob":')
 """What a record that causes an event has somewhere in it. Most records have none and need not be decoded."""
@@ -60,6 +63,7 @@ class EmissionParts:
     history: SessionHistory
     work: WorkReadiness
     blobs: BlobStore
+    clock: Clock
     organization_id: str
 
 
@@ -106,6 +110,8 @@ class Emission:
         return [endpoint for endpoint in endpoints.values() if endpoint.state == "enabled"]
 
     async def _put(self, events: Sequence[WebhookEvent], endpoints: Sequence[WebhookEndpoint]) -> None:
+        now = timestamp.from_epoch_us(self._parts.clock.now_us())
+        events = [event for event in events if timestamp.seconds_between(event.created_at, now) <= AGE_MAX_S]
         for endpoint in endpoints:
             for event in events:
                 if endpoint.wants(event) and not await self._parts.queue.put(endpoint.id, event.id, event.body()):

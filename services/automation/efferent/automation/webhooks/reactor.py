@@ -56,6 +56,7 @@ class WebhookReactor:
                 history=LoggedHistory(desk.connection, desk.sessions, desk.blobs),
                 work=LoggedWork(JetStreamWorkLog(desk.connection), desk.clock),
                 blobs=desk.blobs,
+                clock=desk.clock,
                 organization_id=desk.settings.organization.id,
             )
         )

@@ -116,10 +116,10 @@ class MemoryVersion(Shape):
     content: str | None = None
     content_sha256: str | None = None
     content_size_bytes: int | None = None
-    created_by: MemoryActor | None = None
+    created_by: MemoryActor | None = Field(default=None, exclude_if=lambda actor: actor is None)
     created_at: Timestamp
     redacted_at: Timestamp | None = None
-    redacted_by: MemoryActor | None = None
+    redacted_by: MemoryActor | None = Field(default=None, exclude_if=lambda actor: actor is None)
 
     @property
     def archived_at(self) -> None:
