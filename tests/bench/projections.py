@@ -49,6 +49,7 @@ async def rebuilt(stage: Stage) -> list[Figure]:
     await _fill(log, stage.sizes.rebuilt_records // _RECORDS_PER_SESSION)
     reader = StreamReader(connection, subjects.SESSIONS)
     rates, floors = [], []
+    count = 0
     for attempt in range(_REBUILDS):
         parts = SessionParts(
             log=log,

@@ -80,7 +80,7 @@ async def test_with_a_brain_and_hands_a_gateway_is_ready(nats_address: ServerAdd
                 while (answer := await served.call("GET", "/readyz")).status != 200:
                     pass
             assert answer.body["ready"] is True
-            names = {"nats", "log", "control", "sessions", "brain", "hands"}
+            names = {"nats", "log", "control", "sessions", "blobs", "work", "brain", "hands"}
             assert answer.body["checks"] == {name: {"ready": True, "reason": ""} for name in names}
         finally:
             await beacon.stop()

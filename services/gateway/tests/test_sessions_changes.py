@@ -59,7 +59,7 @@ async def test_the_agents_tools_change_while_idle_and_apply_as_a_whole(tmp_path:
 
 REFUSED: list[tuple[dict[str, object], str]] = [
     ({"vault_ids": []}, "vault_ids: Not yet supported"),
-    ({"budget": {"type": "limit"}}, "budget: not available in this release"),
+    ({"budget": {"type": "limit"}}, "budget.max_list_cost: field is required"),
     ({"agent": {"model": "offline/echo"}}, "agent.model: unknown field"),
     ({"agent": {"tools": [{"type": "mcp_toolset", "mcp_server_name": "x"}]}}, "references server"),
     ({"metadata": {"k" * 65: "v"}}, "metadata: keys must be"),

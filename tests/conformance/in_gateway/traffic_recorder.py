@@ -50,7 +50,7 @@ def _line(request: Any, response: web.StreamResponse, **more: str | None) -> str
     told = {
         "method": request.method,
         "path": request.path_qs,
-        "beta": ",".join(request.headers.getall("anthropic-beta", [])),
+        "beta": ",".join(value for name, value in request.headers.items() if name.lower() == "anthropic-beta"),
         "status": response.status,
         **more,
     }

@@ -7,6 +7,7 @@ from efferent.common.domain.control.aggregate import Kind
 from efferent.common.domain.control.credential import CREDENTIAL
 from efferent.common.domain.control.deployment import DEPLOYMENT
 from efferent.common.domain.control.deployment_run import DEPLOYMENT_RUN
+from efferent.common.domain.control.dream import DREAM
 from efferent.common.domain.control.environment import ENVIRONMENT
 from efferent.common.domain.control.file import FILE
 from efferent.common.domain.control.memory import MEMORY, MEMORY_VERSION
@@ -27,6 +28,7 @@ KINDS: Final[dict[str, Kind[Any]]] = {
         CREDENTIAL,
         WEBHOOK_ENDPOINT,
         USER_PROFILE,
+        DREAM,
         FILE,
         SKILL,
         MEMORY_STORE,

@@ -84,10 +84,10 @@ class SigningSecrets:
         try:
             await self._aggregates.execute(WEBHOOK_ENDPOINT, Actor(HOME, key_id), endpoint_id, decide)
         except Refused:
-            await self._box.forget(endpoint_id, sealed)
+            await self._box.destroy(endpoint_id, sealed)
             raise
         for old in replaced:
-            await self._box.forget(endpoint_id, old)
+            await self._box.destroy(endpoint_id, old)
         return secret
 
     async def delete(self, key_id: ApiKeyId | None, endpoint_id: str) -> None:

@@ -20,7 +20,7 @@ PAUSE_MAX_S: Final = 0.25
 _FOR_EVER_S: Final = 1e8  # event loops do not take infinity
 
 NOT_FOUND: Final = 10037
-MESSAGE_DELETE_FAILED: Final = 10057
+SEQUENCE_NOT_FOUND: Final = 10043
 STREAM_NAME_IN_USE: Final = 10058
 
 _PASSING_CODES: Final = frozenset({503, 408})

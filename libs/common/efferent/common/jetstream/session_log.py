@@ -9,7 +9,7 @@ from efferent.common.jetstream import api, subjects
 from efferent.common.jetstream.appending import Append, Appender
 from efferent.common.jetstream.connection import Connection
 from efferent.common.jetstream.reading import PAGE_RECORDS, StreamReader
-from efferent.common.ports import BlobsUnavailable, BlobStore, LogUnavailable, LogUnreadable, RawRecord
+from efferent.common.ports import BlobStore, BlobsUnavailable, LogUnavailable, LogUnreadable, RawRecord
 
 
 class RecordPayloads:

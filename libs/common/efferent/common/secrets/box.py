@@ -85,10 +85,6 @@ class SecretBox:
         """Destroy the key of one seal. Repeating it is harmless. Raises LogUnavailable."""
         await self._keys.delete(owner, sealed.key_id)
 
-    async def forget(self, owner: str, sealed: Sealed) -> None:
-        """Destroy the key of this one secret; repeating it is harmless. Raises LogUnavailable."""
-        await self._keys.delete(owner, sealed.key_id)
-
     async def rotate(self) -> int:
         """Wrap every data key with the newest root key; returns how many had another one.
 

@@ -89,13 +89,15 @@ class VaultKeeper:
                 made = command(NewSecrets(sealed, current.sealed))
                 changed = await CREDENTIALS.change(self._aggregates, actor, credential_id, made, within=vault_id)
             except SecretsMoved:
+                await self._box.destroy(credential_id, sealed)
                 if attempt == _TRIES_MAX - 1:
                     raise
                 continue
             except Refused:
-                await self._box.shred(credential_id, keep=current.sealed)
+                await self._box.destroy(credential_id, sealed)
                 raise
-            await self._box.shred(credential_id, keep=sealed)
+            # Only the key that was replaced: another writer may just have made one that the log does not name yet.
+            await self._box.destroy(credential_id, current.sealed)
             return changed
         raise SecretsMoved
 

@@ -6,10 +6,10 @@ from typing import Final, get_args
 from aiohttp import web
 
 from efferent.common.control.dreams import DREAMS
-from efferent.common.control.memory_stores import MEMORY_STORES
 from efferent.common.domain.control.dream import DREAM, SESSIONS_MAX, ArchiveDream, CancelDream, CreateDream
 from efferent.common.domain.ids import DreamId, is_well_formed, parse_session_id
 from efferent.common.domain.resources.dream import DreamStatus
+from efferent.common.memory.store import MEMORY_STORES
 from efferent.common.model_config import UnknownModel
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.control.dream_params import CreateDreamParams

@@ -71,7 +71,7 @@ def _admit(memory: StoredMemory, facts: SetFacts) -> None:
 
 
 def _facets(version: MemoryVersion) -> dict[str, str]:
-    facets = {"memory_id": version.memory_id, "operation": version.operation}
+    facets: dict[str, str] = {"memory_id": version.memory_id, "operation": version.operation}
     match version.created_by:
         case SessionActor(session_id=session_id):
             facets["session_id"] = session_id
