@@ -28,10 +28,11 @@ from efferent.gateway.session_services import SessionParts, SessionServices
 from tests.bench.figures import Figure, median
 from tests.bench.stage import Stage
 
-GROUP: Final = "the session projection"
+REBUILT_GROUP: Final = "the session projection, built again"
+LISTED_GROUP: Final = "lists of sessions"
 _RECORDS_PER_SESSION: Final = 19
 _AT_ONCE: Final = 200
-_REBUILDS: Final = 3
+_REBUILDS: Final = 5
 _DEADLINE_S: Final = 300.0
 _LISTED: Final = 100
 _FEW: Final = 1_000
@@ -48,7 +49,7 @@ async def rebuilt(stage: Stage) -> list[Figure]:
     log = JetStreamSessionLog(connection, blobs)
     await _fill(log, stage.sizes.rebuilt_records // _RECORDS_PER_SESSION)
     reader = StreamReader(connection, subjects.SESSIONS)
-    rates, floors = [], []
+    rates, floors, count = [], [], 0
     count = 0
     for attempt in range(_REBUILDS):
         parts = SessionParts(
@@ -73,9 +74,7 @@ async def rebuilt(stage: Stage) -> list[Figure]:
             rates.append(count / (time.perf_counter() - started_s))
         await services.stop()
     await connection.close()
-    return [
-        Figure(GROUP, f"built again from {count:,} records", median(rates), "records/s", median(floors), ">= 20,000")
-    ]
+    return [Figure(REBUILT_GROUP, f"from {count:,} records", median(rates), "records/s", median(floors), ">= 20,000")]
 
 
 async def listed(stage: Stage) -> list[Figure]:
@@ -94,7 +93,7 @@ async def listed(stage: Stage) -> list[Figure]:
     figures = []
     for name, query in queries.items():
         label = f"{_LISTED} of {count:,} sessions, {name} (floor: of {_FEW:,})"
-        figures.append(Figure(GROUP, label, _list_ms(many, query), "ms", _list_ms(few, query), "<= 3 (ratio)"))
+        figures.append(Figure(LISTED_GROUP, label, _list_ms(many, query), "ms", _list_ms(few, query), "<= 3 (ratio)"))
     few.close()
     many.close()
     return figures

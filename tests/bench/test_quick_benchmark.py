@@ -19,6 +19,8 @@ GROUPS = {
     "sessions",
     "first tool call",
     "the log",
+    "the session projection, built again",
+    "lists of sessions",
     "readers of one busy session",
     "the largest file, uploaded to the gateway",
     "a session with a long history",

