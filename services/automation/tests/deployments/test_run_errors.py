@@ -1,7 +1,7 @@
 """What a run says when there is no session, and what becomes of the deployment."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -49,7 +49,7 @@ from efferent.common.jetstream import subjects
 from services.automation.tests.deployments.deployment_rig import Stage
 
 HOUR_S = 3_600.0
-MEMORY_STORES = Collection[MemoryStore, MemoryStoreCommand](
+MEMORY_STORES: Final[Collection[MemoryStore, MemoryStoreCommand]] = Collection(
     MEMORY_STORE, memory_store_rules.decide, memory_store_rules.not_found
 )
 

@@ -12,7 +12,7 @@ from efferent.common.domain.resources.agent import Agent
 
 NO_VERSION_TEXT: Final = "Agent version not found."
 
-AGENTS: Final = Collection[Agent, AgentCommand](AGENT, agent.decide, agent.not_found)
+AGENTS: Final[Collection[Agent, AgentCommand]] = Collection(AGENT, agent.decide, agent.not_found)
 
 
 class NoSuchVersion(NotFound):

@@ -9,7 +9,9 @@ from efferent.common.domain.control.deployment_run import DEPLOYMENT_RUN, RunCom
 from efferent.common.domain.resources.deployment import Deployment
 from efferent.common.domain.resources.deployment_run import DeploymentRun
 
-DEPLOYMENTS: Final = Collection[Deployment, DeploymentCommand](DEPLOYMENT, deployment.decide, deployment.not_found)
-DEPLOYMENT_RUNS: Final = Collection[DeploymentRun, RunCommand](
+DEPLOYMENTS: Final[Collection[Deployment, DeploymentCommand]] = Collection(
+    DEPLOYMENT, deployment.decide, deployment.not_found
+)
+DEPLOYMENT_RUNS: Final[Collection[DeploymentRun, RunCommand]] = Collection(
     DEPLOYMENT_RUN, deployment_run.decide, deployment_run.not_found
 )

@@ -7,4 +7,4 @@ from efferent.common.domain.control import dream
 from efferent.common.domain.control.dream import DREAM, DreamCommand
 from efferent.common.domain.resources.dream import Dream
 
-DREAMS: Final = Collection[Dream, DreamCommand](DREAM, dream.decide, dream.not_found)
+DREAMS: Final[Collection[Dream, DreamCommand]] = Collection(DREAM, dream.decide, dream.not_found)

@@ -7,6 +7,6 @@ from efferent.common.domain.control import environment
 from efferent.common.domain.control.environment import ENVIRONMENT, EnvironmentCommand
 from efferent.common.domain.resources.environment import Environment
 
-ENVIRONMENTS: Final = Collection[Environment, EnvironmentCommand](
+ENVIRONMENTS: Final[Collection[Environment, EnvironmentCommand]] = Collection(
     ENVIRONMENT, environment.decide, environment.not_found
 )

@@ -7,4 +7,4 @@ from efferent.common.domain.control import file
 from efferent.common.domain.control.file import FILE, FileCommand
 from efferent.common.domain.resources.file import File
 
-FILES: Final = Collection[File, FileCommand](FILE, file.decide, file.not_found)
+FILES: Final[Collection[File, FileCommand]] = Collection(FILE, file.decide, file.not_found)

@@ -7,4 +7,4 @@ from efferent.common.domain.control import skill
 from efferent.common.domain.control.skill import SKILL, SkillCommand
 from efferent.common.domain.resources.skill import Skill
 
-SKILLS: Final = Collection[Skill, SkillCommand](SKILL, skill.decide, skill.not_found)
+SKILLS: Final[Collection[Skill, SkillCommand]] = Collection(SKILL, skill.decide, skill.not_found)

@@ -7,6 +7,6 @@ from efferent.common.domain.control import user_profile
 from efferent.common.domain.control.user_profile import USER_PROFILE, UserProfileCommand
 from efferent.common.domain.resources.user_profile import UserProfile
 
-USER_PROFILES: Final = Collection[UserProfile, UserProfileCommand](
+USER_PROFILES: Final[Collection[UserProfile, UserProfileCommand]] = Collection(
     USER_PROFILE, user_profile.decide, user_profile.not_found
 )

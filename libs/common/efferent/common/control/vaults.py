@@ -8,5 +8,7 @@ from efferent.common.domain.control.credential import CREDENTIAL, CredentialComm
 from efferent.common.domain.control.vault import VAULT, VaultCommand
 from efferent.common.domain.resources.vault import StoredCredential, Vault
 
-VAULTS: Final = Collection[Vault, VaultCommand](VAULT, vault.decide, vault.not_found)
-CREDENTIALS: Final = Collection[StoredCredential, CredentialCommand](CREDENTIAL, credential.decide, credential.missing)
+VAULTS: Final[Collection[Vault, VaultCommand]] = Collection(VAULT, vault.decide, vault.not_found)
+CREDENTIALS: Final[Collection[StoredCredential, CredentialCommand]] = Collection(
+    CREDENTIAL, credential.decide, credential.missing
+)

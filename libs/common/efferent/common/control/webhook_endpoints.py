@@ -34,7 +34,7 @@ SECRET_BYTES: Final = 32
 
 _NAME: Final = "signing_secret"
 
-WEBHOOK_ENDPOINTS: Final = Collection[WebhookEndpoint, EndpointCommand](
+WEBHOOK_ENDPOINTS: Final[Collection[WebhookEndpoint, EndpointCommand]] = Collection(
     WEBHOOK_ENDPOINT, webhook_endpoint.decide, webhook_endpoint.not_found
 )
 

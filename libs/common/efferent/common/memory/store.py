@@ -34,10 +34,10 @@ from efferent.common.domain.refusals import InvalidRequest, Refused
 from efferent.common.domain.resources.memory import MemoryActor, MemoryStore, MemoryVersion, StoredMemory
 from efferent.common.ports import BlobStore, ControlLog, IdSource
 
-MEMORY_STORES: Final = Collection[MemoryStore, MemoryStoreCommand](
+MEMORY_STORES: Final[Collection[MemoryStore, MemoryStoreCommand]] = Collection(
     MEMORY_STORE, memory_store.decide, memory_store.not_found
 )
-MEMORIES: Final = Collection[StoredMemory, MemoryCommand](MEMORY, memory.decide, memory.not_found)
+MEMORIES: Final[Collection[StoredMemory, MemoryCommand]] = Collection(MEMORY, memory.decide, memory.not_found)
 
 READS_AT_ONCE: Final = 8
 """Blobs that one request reads at the same time."""
