@@ -98,7 +98,7 @@ async def test_rights_are_gone_for_good(sandboxed: Running) -> None:
 
 
 async def test_started_as_root_it_is_an_unprivileged_user_outside(sandboxed: Running) -> None:
-    await sandboxed.client.bash("sleep 61 & echo > file")
+    await sandboxed.client.bash("sleep 61 & until grep -q ^sleep /proc/$!/cmdline; do :; done; echo > file")
     owner = (sandboxed.session_folder() / "workspace" / "file").stat().st_uid
     assert owner >= 1_900_000_000 if os.geteuid() == 0 else owner == os.geteuid()
     assert owner in _owners(b"sleep\x0061\x00")
