@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import jsonschema_rs
+
+from tests.conformance import own_routes
 
 FILE: Final = Path(__file__).with_name("contract.json")
 TYPES_BY_STATUS: Final[Mapping[int, frozenset[str]]] = {
@@ -27,9 +29,10 @@ TYPES_BY_STATUS: Final[Mapping[int, frozenset[str]]] = {
 ABSENT: Final = "beta.tunnels."
 """Methods that this server answers with 404 on purpose."""
 
-OWN: Final = re.compile(r"/v1/environments/[^/]+/keys(/.*)?")
-"""Paths that this server has beside the contract."""
+WEBHOOK: Final = "webhook "
+"""Stands before the type of a webhook: sessions' events have some of the same names."""
 
+_HEADERS: Final = ("request-id", "anthropic-organization-id", "anthropic-workspace-id")
 _URN: Final = "urn:contract"
 _FREE_FORM: Final = ("BetaManagedAgentsCustomToolInputSchema",)
 """Objects of the client that are echoed: their further fields are not ours to know."""
@@ -63,6 +66,8 @@ class Exchange:
     status: int
     body: str | None = None
     events: tuple[str, ...] = ()
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ class Verdict:
     """What an answer was to the contract."""
 
     routes: tuple[str, ...]
-    """The SDK's methods that would have read it; empty for an error and for what is not in the contract."""
+    """The SDK's methods that would have read it: the plain and the beta one where they ask alike; none for an error."""
     event_types: frozenset[str]
     problems: tuple[str, ...]
 
@@ -81,12 +86,15 @@ class Contract:
     def __init__(self, text: str) -> None:
         self._document: dict[str, Any] = json.loads(text)
         self.routes = [Route(**row) for row in self._document["routes"]]
+        self.own_routes = [Route(**row) for row in own_routes.ROWS]
         self.event_types: list[str] = self._document["event_types"]
+        data = self.schemas["BetaWebhookEvent"]["properties"]["data"]
+        self.webhook_types = [WEBHOOK + name for name in sorted(data["discriminator"]["mapping"])]
         for name in _FREE_FORM:
             self.schemas[name].pop("additionalProperties", None)
         for name in _ALL_WEBHOOK_TYPES:
             self.schemas[name]["properties"]["enabled_events"]["items"] = {"type": "string"}
-        self._places = [(route, _pattern(route)) for route in sorted(self.routes, key=_openness)]
+        self._places = [(each, _pattern(each)) for each in sorted([*self.routes, *self.own_routes], key=_openness)]
         document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **_decidable(self._document)}
         self._registry = jsonschema_rs.Registry([(_URN, document)])
         self._validators: dict[str, jsonschema_rs.Draft202012Validator] = {}
@@ -100,23 +108,27 @@ class Contract:
     def judge(self, exchange: Exchange) -> Verdict:
         """What the answer was, and what is wrong with it: each problem names route, path in the body and rule."""
         where = f"{exchange.method} {exchange.path.partition('?')[0]} -> {exchange.status}"
+        routes = self._meant(exchange)
         if exchange.status >= 400:
-            absent = tuple(r.sdk_method for r in self._meant(exchange) if r.sdk_method.startswith(ABSENT))
+            absent = tuple(route.sdk_method for route in routes if route.sdk_method.startswith(ABSENT))
             met = absent if exchange.status == 404 else ()
             return Verdict(met, frozenset(), tuple(f"{where}: {problem}" for problem in self._of_error(exchange)))
-        routes = self._meant(exchange)
-        if not routes and OWN.fullmatch(exchange.path.partition("?")[0]):
-            return Verdict((), frozenset(), ())
         if not routes:
             return Verdict((), frozenset(), (f"{where}: the contract has no such route",))
-        first: list[str] = []
-        for schema in {json.dumps(route.schema): None for route in routes}:
-            problems = self._of_answer(exchange, schema)
-            if not problems:
-                fitting = tuple(route.sdk_method for route in routes if json.dumps(route.schema) == schema)
-                return Verdict(fitting, self._events_in(exchange, routes[0]), ())
-            first = first or problems
-        return Verdict((), frozenset(), tuple(f"{where}: {problem}" for problem in first))
+        schemas = {json.dumps(route.schema): None for route in routes}
+        problems = dict.fromkeys(_of_kind(exchange, routes[0]))
+        problems |= {problem: None for schema in schemas for problem in self._of_answer(exchange, schema)}
+        if problems:
+            return Verdict((), frozenset(), tuple(f"{where}: {problem}" for problem in problems))
+        return Verdict(tuple(route.sdk_method for route in routes), self._events_in(exchange, routes[0]), ())
+
+    def judge_webhook(self, body: str) -> Verdict:
+        """What a delivery was, and what is wrong with it."""
+        event = json.loads(body)
+        problems = self.problems_of(event, self._document["webhook"])
+        if problems:
+            return Verdict((), frozenset(), tuple(f"webhook: {problem}" for problem in problems))
+        return Verdict((), frozenset({WEBHOOK + event["data"]["type"]}), ())
 
     def problems_of(self, instance: Any, schema: Mapping[str, Any] | str) -> list[str]:
         """Where and how an instance breaks a schema of the contract; the first few."""
@@ -154,13 +166,17 @@ class Contract:
 
     def _of_error(self, exchange: Exchange) -> list[str]:
         if exchange.body is None:
-            return []
+            return [f"the error has no envelope, but is {exchange.content_type}"]
         body = json.loads(exchange.body)
         problems = self.problems_of(body, {"$ref": "#/components/schemas/ErrorEnvelope"})
         other = "api_error" if exchange.status >= 500 else "invalid_request_error"
         allowed = TYPES_BY_STATUS.get(exchange.status, frozenset({other}))
         if not problems and body["error"]["type"] not in allowed:
             problems.append(f"body.error.type: {body['error']['type']} does not go with the status")
+        if not problems and body["request_id"] != exchange.headers.get("request-id"):
+            problems.append("body.request_id: is not what the header request-id says")
+        if exchange.status == 429 and "retry-after" not in exchange.headers:
+            problems.append("header retry-after: is missing")
         return problems
 
     def _meant(self, exchange: Exchange) -> Sequence[Route]:
@@ -168,7 +184,7 @@ class Contract:
         first = next((r for r, p in self._places if r.method == exchange.method and p.fullmatch(path)), None)
         if first is None:
             return ()
-        routes = [r for r in self.routes if (r.method, r.path) == (first.method, first.path)]
+        routes = [r for r, _ in self._places if (r.method, r.path) == (first.method, first.path)]
         named = [r for r in routes if r.beta is not None and _undated(r.beta) in exchange.beta]
         return named or [r for r in routes if r.beta is None] or routes
 
@@ -189,6 +205,21 @@ def the_contract() -> Contract:
 def _pattern(route: Route) -> re.Pattern[str]:
     free = ".+" if route.path.startswith("/v1/models/") else "[^/]+"
     return re.compile(re.sub(r"\\{[a-z_]+\\}", free, re.escape(route.path)))
+
+
+def _of_kind(exchange: Exchange, route: Route) -> list[str]:
+    """What every answer has, and whether it is JSON, a stream or bytes as its route says."""
+    found = [f"header {name}: is missing" for name in _HEADERS if not exchange.headers.get(name)]
+    match route.answer:
+        case "stream":
+            expected = "text/event-stream"
+        case "bytes":
+            return found
+        case _:
+            expected = "application/json"
+    if exchange.content_type != expected:
+        found.append(f"header content-type: is {exchange.content_type}, not {expected}")
+    return found
 
 
 def _openness(route: Route) -> int:

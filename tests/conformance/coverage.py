@@ -20,12 +20,18 @@ def not_yet() -> frozenset[str]:
     return frozenset(line for line in lines if line)
 
 
+def known(contract: Contract) -> list[str]:
+    """Everything that wants a test."""
+    methods = (route.sdk_method for route in (*contract.routes, *contract.own_routes))
+    return [*methods, *contract.event_types, *contract.webhook_types]
+
+
 def complaints(contract: Contract, covered: Covered, excused: frozenset[str]) -> list[str]:
     """What a whole run must not leave: something untried, or an excuse for what was tried or does not exist."""
-    known = {*(route.sdk_method for route in contract.routes), *contract.event_types}
-    untried = sorted(known - covered.keys() - excused)
+    wanted = set(known(contract))
+    untried = sorted(wanted - covered.keys() - excused)
     needless = sorted(excused & covered.keys())
-    unknown = sorted(excused - known)
+    unknown = sorted(excused - wanted)
     return [
         *(f"{name}: no test has tried it with success" for name in untried),
         *(f"{name}: was tried, strike it from {NOT_YET.name}" for name in needless),
@@ -34,13 +40,17 @@ def complaints(contract: Contract, covered: Covered, excused: frozenset[str]) ->
 
 
 def page(contract: Contract, covered: Covered, excused: frozenset[str]) -> str:
-    """The report: a line for each route and event type with tests that tried it."""
-    lines = ["# Coverage of the contract", "", "## Routes", "", "| SDK method | route | tests |", "|---|---|---|"]
-    for route in contract.routes:
+    """The report: a line for each route and type of event or webhook with tests that tried it."""
+    wanted = known(contract)
+    tried = f"{len(covered.keys() & set(wanted))} of {len(wanted)} routes and event types were tried with success."
+    lines = ["# Coverage of the contract", "", tried, ""]
+    lines += ["## Routes", "", "| SDK method | route | tests |", "|---|---|---|"]
+    for route in (*contract.routes, *contract.own_routes):
         tests = _tests(route.sdk_method, covered, excused)
         lines.append(f"| `{route.sdk_method}` | {route.method} `{route.path}` | {tests} |")
-    lines += ["", "## Event types", "", "| type | tests |", "|---|---|"]
-    lines += [f"| `{name}` | {_tests(name, covered, excused)} |" for name in contract.event_types]
+    for title, names in (("Event types", contract.event_types), ("Webhook types", contract.webhook_types)):
+        lines += ["", f"## {title}", "", "| type | tests |", "|---|---|"]
+        lines += [f"| `{name}` | {_tests(name, covered, excused)} |" for name in names]
     return "\n".join([*lines, ""])
 
 

@@ -1,7 +1,8 @@
 """The pytest plugin that holds every answer of the suite's gateways against the contract, and counts what was tried.
 
-A test that let a wrong answer out fails, whatever it looked at itself. A whole run writes the coverage to
-``.cache/conformance/coverage.md``, and fails when a route or event type was not tried by any test.
+A test that let a wrong answer or webhook out fails, whatever it looked at itself. A whole run writes the coverage to
+``.cache/conformance/coverage.md``, and fails when a route or event type was not tried by any test. Only tests that know
+what they ask for count: a route that random requests alone have met has no test.
 """
 
 import os
@@ -14,11 +15,14 @@ from typing import Any, Final
 import pytest
 
 from tests.conformance.in_gateway import traffic_recorder
-from tests.conformance.traffic import Traffic
+from tests.conformance.traffic import Traffic, Webhook
 
 IN_GATEWAY: Final = Path(traffic_recorder.__file__).parent
 PROBLEMS_SHOWN_MAX: Final = 10
+AT_RANDOM: Final = ("test_openapi_fuzz.py", "test_resources_random.py")
+"""Files whose tests do not choose what they ask for."""
 _TRAFFIC: Final = pytest.StashKey[Traffic]()
+_PAGE: Final = pytest.StashKey[Path]()
 _COMPLAINTS: Final = pytest.StashKey[list[str]]()
 _COVERED: Final = pytest.StashKey[dict[str, set[str]]]()
 
@@ -48,16 +52,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
-    """Judge what was answered during the test."""
-    try:
-        yield
-    except BaseException:
-        _judged(item)
-        raise
-    problems = _judged(item)
-    if problems:
-        shown = "\n".join(dict.fromkeys(problems[:PROBLEMS_SHOWN_MAX]))
-        pytest.fail(f"{len(problems)} breaches of the contract by answers during this test:\n{shown}", pytrace=False)
+    """Judge what was answered during the test, and while it was set up."""
+    yield from _judging(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """Judge what was answered afterwards: fixtures ask too."""
+    yield from _judging(item)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -75,6 +77,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         from tests.conformance.contract import the_contract
 
         coverage.write(page, the_contract(), covered)
+        config.stash[_PAGE] = page
         if exitstatus == pytest.ExitCode.OK and is_whole:
             found = coverage.complaints(the_contract(), covered, coverage.not_yet())
             config.stash[_COMPLAINTS] = found
@@ -82,7 +85,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say what a whole run did not try."""
+    """Say what a whole run did not try, and where the report is."""
+    if page := config.stash.get(_PAGE, None):
+        terminalreporter.write_line(f"coverage of the contract: {page}")
     if found := config.stash.get(_COMPLAINTS, []):
         terminalreporter.section("coverage of the contract", red=True)
         terminalreporter.write("\n".join([*found, ""]))
@@ -96,19 +101,34 @@ def pytest_testnodedown(node: Any, error: object) -> None:
         covered.setdefault(name, set()).update(tests)
 
 
+def _judging(item: pytest.Item) -> Generator[None]:
+    """Lets a part of a test run. Fails it when it went well and an answer did not."""
+    try:
+        yield
+    except BaseException:
+        _judged(item)
+        raise
+    problems = _judged(item)
+    if problems:
+        shown = "\n".join(dict.fromkeys(problems[:PROBLEMS_SHOWN_MAX]))
+        pytest.fail(f"{len(problems)} breaches of the contract by answers during this test:\n{shown}", pytrace=False)
+
+
 def _judged(item: pytest.Item) -> list[str]:
-    exchanges = list(item.config.stash[_TRAFFIC].new())
-    if not exchanges:
+    seen = list(item.config.stash[_TRAFFIC].new())
+    if not seen:
         return []
     from tests.conformance.contract import the_contract
 
     problems: list[str] = []
     covered = item.config.stash[_COVERED]
-    for exchange in exchanges:
-        verdict = the_contract().judge(exchange)
+    for each in seen:
+        contract = the_contract()
+        verdict = contract.judge_webhook(each.body) if isinstance(each, Webhook) else contract.judge(each)
         problems += verdict.problems
-        for name in (*verdict.routes, *verdict.event_types):
-            covered.setdefault(name, set()).add(item.nodeid)
+        if item.path.name not in AT_RANDOM:
+            for name in (*verdict.routes, *verdict.event_types):
+                covered.setdefault(name, set()).add(item.nodeid)
     return problems
 
 

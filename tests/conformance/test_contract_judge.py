@@ -1,6 +1,7 @@
 """The suite's own measure: what it lets pass, and what it says of what it does not."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,8 +18,11 @@ IDLE: dict[str, Any] = {
 }
 
 
+HEADERS = {"request-id": "req_1", "anthropic-organization-id": "org", "anthropic-workspace-id": "wrkspc_1"}
+
+
 def answer(path: str, body: object, *, status: int = 200, method: str = "GET", beta: str = "") -> Exchange:
-    return Exchange(method, path, beta, status, body=json.dumps(body))
+    return Exchange(method, path, beta, status, body=json.dumps(body), headers=HEADERS)
 
 
 def events_answer(**changes: Any) -> Exchange:
@@ -57,7 +61,8 @@ def test_a_breach_names_route_place_and_rule(changes: dict[str, Any], told: str)
 
 def test_each_event_of_a_stream_is_judged() -> None:
     events = (json.dumps(IDLE), json.dumps({**IDLE, "id": 7}))
-    stream = Exchange("GET", "/v1/sessions/sesn_1/events/stream", "", 200, events=events)
+    path = "/v1/sessions/sesn_1/events/stream"
+    stream = Exchange("GET", path, "", 200, events=events, content_type="text/event-stream", headers=HEADERS)
     assert "event 1: body.id: 7 is not of type" in problem_of(stream)
 
 
@@ -89,6 +94,51 @@ def test_an_error_without_its_request_id_is_a_breach() -> None:
     assert '"request_id" is a required property' in problem_of(answer("/v1/agents", body, status=404))
 
 
+def test_an_error_repeats_the_id_of_its_request_and_says_when_to_try_again() -> None:
+    body = {**_error("not_found_error"), "request_id": "req_2"}
+    assert "is not what the header request-id says" in problem_of(answer("/v1/agents", body, status=404))
+    refused = answer("/v1/agents", _error("rate_limit_error"), status=429)
+    assert problem_of(refused).endswith("header retry-after: is missing")
+
+
+def test_an_error_without_envelope_is_a_breach() -> None:
+    page = Exchange("GET", "/v1/agents", "", 502, content_type="text/html", headers=HEADERS)
+    assert "the error has no envelope, but is text/html" in problem_of(page)
+
+
+def test_an_answer_has_the_headers_that_all_have_and_the_type_of_its_route() -> None:
+    good = events_answer()
+    assert "header request-id: is missing" in problem_of(replace(good, headers={**HEADERS, "request-id": ""}))
+    assert "content-type: is text/plain, not application/json" in problem_of(replace(good, content_type="text/plain"))
+
+
+def test_an_answer_that_two_methods_read_alike_must_suit_both() -> None:
+    file = {
+        "id": "file_1",
+        "type": "file",
+        "filename": "a.txt",
+        "mime_type": "text/plain",
+        "size_bytes": 1,
+        "created_at": "2026-01-01T00:00:00Z",
+        "downloadable": False,
+        "expires_at": None,
+        "scope": None,
+    }
+    verdict = the_contract().judge(answer("/v1/files/file_1", file))
+    assert (set(verdict.routes), verdict.problems) == ({"beta.files.retrieve_metadata", "files.retrieve_metadata"}, ())
+    del file["size_bytes"]
+    assert the_contract().judge(answer("/v1/files/file_1", file)).routes == ()
+
+
+def test_a_webhook_is_judged_and_counted_apart_from_events() -> None:
+    data = {"type": "session.updated", "id": "sesn_1", "organization_id": "org", "workspace_id": "wrkspc_1"}
+    delivery = {"type": "event", "id": "whe_1", "created_at": "2026-01-01T00:00:00Z", "data": data}
+    assert the_contract().judge_webhook(json.dumps(delivery)).event_types == {"webhook session.updated"}
+    del data["workspace_id"]
+    [problem] = the_contract().judge_webhook(json.dumps(delivery)).problems
+    assert problem.startswith('webhook: body.data: "workspace_id" is a required property')
+
+
 def test_an_unknown_route_may_only_be_refused() -> None:
     assert "the contract has no such route" in problem_of(answer("/v1/unheard_of", {}))
     assert the_contract().judge(answer("/v1/unheard_of", _error("not_found_error"), status=404)).problems == ()
@@ -96,8 +146,7 @@ def test_an_unknown_route_may_only_be_refused() -> None:
 
 def test_coverage_wants_every_route_and_type_and_no_needless_excuse() -> None:
     contract = the_contract()
-    names = [*(route.sdk_method for route in contract.routes), *contract.event_types]
-    covered = {name: {"a test"} for name in names}
+    covered = {name: {"a test"} for name in coverage.known(contract)}
     assert coverage.complaints(contract, covered, frozenset()) == []
     del covered["agent.message"]
     assert coverage.complaints(contract, covered, frozenset()) == ["agent.message: no test has tried it with success"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
+from efferent.brain.file_shower import FileShower
 from efferent.brain.furnishing import Furnisher
 from efferent.brain.keeping import Keeper
 from efferent.brain.performer import Performer
@@ -274,7 +275,14 @@ class Stage:
             brain_id=BrainId(name),
             log=self.log,
             performer=Performer(
-                self.model, self.facts, self.hands, furnisher, SystemClock(), self.settings, keep_delta
+                self.model,
+                self.facts,
+                self.hands,
+                furnisher,
+                FileShower(self.files),
+                SystemClock(),
+                self.settings,
+                keep_delta,
             ),
             keeper=Keeper(self.hands, furnisher, self.files, self.memories),
             cache=SessionCache(100),

@@ -10,6 +10,8 @@ import orjson
 from aiohttp import web
 from anthropic import Anthropic
 
+from tests.conformance.traffic import note_webhook
+
 WAIT_S: Final = 20.0
 READER: Final = Anthropic(api_key="not used: nothing is sent with it")
 
@@ -77,6 +79,7 @@ class Receiver:
         """Keep a request and answer it."""
         headers = {name.lower(): value for name, value in request.headers.items()}
         received = Received(request.path, headers, (await request.read()).decode())
+        note_webhook(received.body)
         async with self.changed:
             self.received.append(received)
             self.changed.notify_all()

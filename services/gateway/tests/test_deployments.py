@@ -7,8 +7,10 @@ from typing import Any, Final
 
 import pytest
 
-from efferent.common.control.aggregates import Actor
+from efferent.common.control.aggregates import Actor, SetQuestion
 from efferent.common.control.deployments import DEPLOYMENT_RUNS
+from efferent.common.domain.control.aggregate import ORGANIZATION
+from efferent.common.domain.control.deployment import DEPLOYMENT
 from efferent.common.domain.control.deployment_run import FinishRun, StartRun, run_of_slot
 from efferent.common.domain.ids import AgentId, DeploymentId, SessionId
 from efferent.common.domain.resources.deployment import AgentReference
@@ -365,9 +367,33 @@ async def test_upcoming_runs_follow_the_clock_and_the_zone(nats_address: ServerA
         assert archived["schedule"]["upcoming_runs_at"] == []
 
 
+async def scheduled_now(served: Served) -> int:
+    facts, _ = await inside(served).control.set_facts(SetQuestion(DEPLOYMENT, ORGANIZATION, "", None))
+    return facts.members
+
+
+async def test_schedules_made_at_the_same_time_through_two_gateways_keep_the_limit(
+    nats_address: ServerAddress, tmp_path: Path
+) -> None:
+    async with serve(nats_address, tmp_path / "other") as other:
+        most = await scheduled_now(other) + 3
+    async with (
+        serve(nats_address, tmp_path / "one", scheduled_deployments_max=most) as one,
+        serve(nats_address, tmp_path / "two", scheduled_deployments_max=most) as two,
+    ):
+        body = {"name": "n", "initial_events": [HELLO], "schedule": HOURLY, **await ground(one)}
+        manual = await make(one, **{name: body[name] for name in ("agent", "environment_id")})
+        answers = await asyncio.gather(
+            *(served.call("POST", "/v1/deployments", body) for served in (one, two) for _ in range(3)),
+            *(served.call("POST", f"/v1/deployments/{manual['id']}", {"schedule": HOURLY}) for served in (one, two)),
+        )
+        assert {answer.status for answer in answers} == {200, 400}
+        assert await scheduled_now(one) == await scheduled_now(two) == most
+
+
 async def test_one_schedule_more_than_the_limit_is_refused(nats_address: ServerAddress, tmp_path: Path) -> None:
     async with serve(nats_address, tmp_path / "data") as other:
-        scheduled = await inside(other).control.count_active("deployment", "scheduled", "true")
+        scheduled = await scheduled_now(other)
     async with serve(nats_address, tmp_path / "data", scheduled_deployments_max=scheduled + 2) as served:
         text = f"schedule: at most {scheduled + 2} deployments of an organization may have a schedule"
         given = await ground(served)

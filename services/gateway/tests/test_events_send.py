@@ -101,7 +101,7 @@ REFUSED: list[tuple[list[object], str]] = [
     ),
     (
         [{"type": "user.message", "content": [{"type": "document", "source": {"type": "file", "file_id": "f"}}]}],
-        "events[0].content[0].source: a file as the source is not available in this release",
+        "events[0].content[0].source.file_id: Invalid file ID.",
     ),
     (
         [{"type": "user.tool_confirmation", "tool_use_id": "sevt_x", "result": "maybe"}],

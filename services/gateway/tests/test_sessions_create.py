@@ -88,8 +88,8 @@ REFUSED: list[tuple[dict[str, object], int, str]] = [
     ),
     (
         {"initial_events": [{"type": "user.message", "content": [FILE_DOCUMENT] * 100}]},
-        400,
-        "initial_events[0].content[0].source: a file as the source is not available",
+        404,
+        "initial_events[0].content[0].source.file_id: File not found.",
     ),
     (
         {"initial_events": [{"type": "user.message", "content": [{"type": "text", "text": "x"}] * 1_001}]},

@@ -4,7 +4,8 @@
     format          number of the folder's format
     api_key         the key that the first start made (0600), unless EFFERENT_API_KEY gives one
     run/nats.json   port and token of the embedded nats-server (0600)
-    restoring       there while a backup is being restored: what else is there is not whole
+    restoring       there while a backup is being restored: what else is there is not whole. Names (as a digest) the log
+                    and the blobs that the restore writes to, once it does
 
 The services keep their own folders beside these and know nothing about them.
 """
@@ -54,35 +55,46 @@ class DataFolder:
         self.path = path
         self.lock_fd = lock_fd
         """Open on the lock: a child that inherits it holds the folder too."""
-        self.was_unfinished = (path / _RESTORING).exists()
-        """An earlier restore into the folder did not come to its end."""
+        self.unfinished_into = _read(path / _RESTORING)
+        """Where an unfinished restore wrote to; empty when it had not begun to write, None when there was none."""
 
     @classmethod
     def open(cls, path: Path) -> "DataFolder":
         """Make the folder when it is not there, take it for this process and check its format. Raises CommandError."""
         folder = cls._taken(path)
-        if folder.was_unfinished:
+        if folder.unfinished_into is not None:
             folder.close()
             raise CommandError(f"a restore into the data folder {path} did not come to its end: run it again")
         folder._check_format()
         return folder
 
     @classmethod
-    def open_to_fill(cls, path: Path) -> "DataFolder":
+    def open_to_fill(cls, path: Path, destination: str) -> "DataFolder":
         """Take an empty folder, or what an unfinished restore left, which is emptied. Raises CommandError, OSError.
 
-        The folder is refused by ``open`` until ``filled`` is called.
+        ``destination`` tells apart where the rest of the state goes to: an unfinished restore goes on there or not at
+        all. The folder is refused by ``open`` until ``filled`` is called.
         """
         folder = cls._taken(path)
         others = [each for each in path.iterdir() if each.name not in _NOTHING]
-        if others and not folder.was_unfinished:
+        if others and folder.unfinished_into is None:
             folder.close()
             raise CommandError(f"the data folder {path} is not empty: choose another one with EFFERENT_DATA_DIR")
-        _write_private(path / _RESTORING, "")
+        if folder.unfinished_into not in (None, "", destination):
+            folder.close()
+            raise CommandError(
+                f"the unfinished restore into {path} wrote to another log or another store of blobs: "
+                "set NATS_URL and the EFFERENT_BLOBS and EFFERENT_S3_... variables as they were then"
+            )
+        _write_private(path / _RESTORING, folder.unfinished_into or "")
         for each in others:
             shutil.rmtree(each) if each.is_dir() and not each.is_symlink() else each.unlink()
         folder._check_format()
         return folder
+
+    def filling(self, destination: str) -> None:
+        """From now on the restore writes to ``destination``: what is there may be deleted when it has to begin anew."""
+        _write_private(self.path / _RESTORING, destination)
 
     def filled(self) -> None:
         """The folder is whole: others may open it."""
@@ -165,6 +177,10 @@ def read_nats_access(path: Path) -> NatsAccess | None:
         return NatsAccess(port=int(raw["port"]), token=str(raw["token"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _read(file: Path) -> str | None:
+    return file.read_text().strip() if file.exists() else None
 
 
 def _take(lock_fd: int, path: Path) -> None:

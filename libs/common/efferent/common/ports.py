@@ -94,7 +94,7 @@ class ControlLog(Protocol):
         """
 
     async def last(self, subject: str) -> RawRecord | None:
-        """The newest record of exactly this subject."""
+        """The newest record of the subject, or of all that a pattern matches."""
 
     def read(self, pattern: str, *, after: int = 0) -> AsyncIterator[RawRecord]:
         """All records whose subject matches the pattern, in order, up to the stream's end at the time of the call."""

@@ -74,6 +74,7 @@ class SessionPlanner:
         self._check_budget(agent, spec.budget)
         environment = await self._environment(workspace_id, spec.environment_id)
         await self._check_vaults(workspace_id, spec.vault_ids)
+        await self._attacher.check_sources(workspace_id, spec.initial_events)
         place = SessionPlace(session_id, workspace_id, agent, environment)
         attachments = await self._attacher.prepare(place, spec.resources)
         return CreateSession(

@@ -22,6 +22,7 @@ from efferent.common.domain.attachments import (
     check_kinds,
     places,
 )
+from efferent.common.domain.commands import EventDraft
 from efferent.common.domain.control.memory_store import MEMORY_STORE
 from efferent.common.domain.ids import FileId, SessionId, SessionResourceId, WorkspaceId, derive
 from efferent.common.domain.mount_paths import memory_path
@@ -30,6 +31,7 @@ from efferent.common.domain.resources.agent import AgentSnapshot
 from efferent.common.domain.resources.environment import Environment
 from efferent.common.domain.resources.session_resource import StoredContent
 from efferent.common.domain.sealed import Sealed
+from efferent.common.files.sources import check_sources
 from efferent.common.files.store import FileStore
 from efferent.common.secrets.box import SecretBox
 
@@ -86,6 +88,10 @@ class ResourceAttacher:
                 case MemoryStoreSpec():
                     resources.append(stores[index])
         return Attachments(tuple(resources), await self._tokens(place.session_id, specs))
+
+    async def check_sources(self, workspace_id: WorkspaceId, events: Sequence[EventDraft]) -> None:
+        """Look up what the initial events of a session name. Raises InvalidRequest, NotFound, LogUnavailable."""
+        await check_sources(self._files, workspace_id, events, "initial_events")
 
     async def copy_file(
         self, workspace_id: WorkspaceId, session_id: SessionId, spec: FileSpec, mount_path: str, seed: str

@@ -1,15 +1,24 @@
 """Memory stores without HTTP, as a session's sandbox uses them."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 import pytest
 
 from efferent.common.blobs.sweep import BlobSweep
 from efferent.common.control.aggregates import Actor, Aggregates
 from efferent.common.control.log_sets import LogSets
 from efferent.common.domain.control.memory import MEMORY, ContentMoved
-from efferent.common.domain.control.memory_store import ArchiveMemoryStore, CreateMemoryStore
+from efferent.common.domain.control.memory_store import (
+    ArchiveMemoryStore,
+    CreateMemoryStore,
+    DeleteMemoryStore,
+    MemoryStoreCommand,
+)
 from efferent.common.domain.ids import MemoryStoreId, MemoryVersionId, SessionId, WorkspaceId
-from efferent.common.domain.refusals import Conflict, InvalidRequest, NotFound
-from efferent.common.domain.resources.memory import SessionActor
+from efferent.common.domain.refusals import Conflict, InvalidRequest, NotFound, Refused
+from efferent.common.domain.resources.memory import SessionActor, StoredMemory
 from efferent.common.memory.store import MEMORY_STORES, Author, MemoryChange, MemoryStores, content_of
 from efferent.common.runtime.metrics import Metrics
 from efferent.common.testing.fake_clock import FakeClock
@@ -82,6 +91,43 @@ async def test_an_archived_store_takes_nothing(parts: Parts) -> None:
         await parts.stores.update(AUTHOR, STORE, made.id, MemoryChange(content="two"))
     with pytest.raises(InvalidRequest, match="archived"):
         await parts.stores.create(AUTHOR, STORE, "/b", "two")
+
+
+Deed = Callable[[MemoryStores, StoredMemory], Awaitable[object]]
+DEEDS: dict[str, Deed] = {
+    "create": lambda stores, _: stores.create(AUTHOR, STORE, "/b", "two"),
+    "change": lambda stores, made: stores.update(AUTHOR, STORE, made.id, MemoryChange(content="two")),
+    "rename": lambda stores, made: stores.update(AUTHOR, STORE, made.id, MemoryChange(path="/b")),
+    "delete": lambda stores, made: stores.delete(AUTHOR, STORE, made.id),
+}
+
+
+@pytest.mark.parametrize("deed", DEEDS.values(), ids=DEEDS.keys())
+@pytest.mark.parametrize(("end", "refusal"), [(ArchiveMemoryStore(), InvalidRequest), (DeleteMemoryStore(), NotFound)])
+async def test_what_is_on_its_way_when_a_store_ends_does_not_land(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, deed: Deed, end: MemoryStoreCommand, refusal: type[Refused]
+) -> None:
+    made = await parts.stores.create(AUTHOR, STORE, "/a", "one")
+    append = parts.log.append
+
+    async def somebody_is_quicker(*arguments: Any, **options: Any) -> int:
+        monkeypatch.undo()
+        await MEMORY_STORES.change(parts.aggregates, AUTHOR.actor, STORE, end)
+        return await append(*arguments, **options)
+
+    monkeypatch.setattr(parts.log, "append", somebody_is_quicker)
+    with pytest.raises(refusal, match=r"Memory store (is archived|not found)\."):
+        await deed(parts.stores, made)
+    assert await parts.aggregates.children(MEMORY, WORKSPACE, STORE) == [made]
+    assert await parts.keys() == [f"{STORE}/versions/{made.memory_version_id}"]
+
+
+async def test_two_changes_of_one_memory_at_once_are_both_made(parts: Parts) -> None:
+    made = await parts.stores.create(AUTHOR, STORE, "/a", "one")
+    changes = (MemoryChange(content="two"), MemoryChange(path="/b"), MemoryChange(content="two"))
+    await asyncio.gather(*(parts.stores.update(AUTHOR, STORE, made.id, change) for change in changes))
+    found, content = await parts.stores.read(WORKSPACE, STORE, made.id)
+    assert (found.path, content) == ("/b", "two")
 
 
 async def test_two_thousand_memories_and_not_one_more(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from efferent.automation.deployments.reactor import Deployments
+from efferent.automation.dreams.reactor import Dreams
 from efferent.automation.reactor import Desk, Reactor
 from efferent.automation.settings import AutomationSettings
 from efferent.automation.subscriptions import Subscriptions
@@ -38,7 +39,7 @@ def build(
 
 def reactors(desk: Desk) -> Sequence[Reactor]:
     """Every part of the automation."""
-    return (Deployments(desk), WorkReactor.at(desk), WebhookReactor(desk))
+    return (Deployments(desk), WorkReactor.at(desk), WebhookReactor(desk), Dreams(desk))
 
 
 class Automation:

@@ -23,3 +23,5 @@ class AutomationSettings(BaseSettings):
     """How long a run of a deployment may take before another replica tries as well."""
     work_lease_ttl_s: int = Field(default=300, ge=2, le=3_600, validation_alias="EFFERENT_WORK_LEASE_TTL_S")
     """How long the worker of a self-hosted environment may be silent before its item goes to another one."""
+    dream_timeout_s: float = Field(default=14_400.0, gt=0)
+    """How long a dream may take, from its creation, before it fails."""

@@ -23,7 +23,12 @@ from efferent.common.control.log_sets import LogSets
 from efferent.common.control.vaults import VAULTS
 from efferent.common.domain.content import TextBlock
 from efferent.common.domain.control.agent import AgentFields, ArchiveAgent, CreateAgent
-from efferent.common.domain.control.deployment import CreateDeployment, DeploymentCommand, DeploymentFields
+from efferent.common.domain.control.deployment import (
+    CreateDeployment,
+    DeploymentCommand,
+    DeploymentFields,
+    UpdateDeployment,
+)
 from efferent.common.domain.control.deployment_run import session_of_run
 from efferent.common.domain.control.environment import CreateEnvironment
 from efferent.common.domain.control.model_choice import ModelChoice
@@ -39,18 +44,26 @@ from efferent.common.domain.ids import (
     from_seed,
 )
 from efferent.common.domain.model_catalog import traits_of
-from efferent.common.domain.resources.deployment import AgentReference, CronSchedule, Deployment, MessageEvent
+from efferent.common.domain.resources.deployment import (
+    AgentReference,
+    CronSchedule,
+    Deployment,
+    MessageEvent,
+    RepositoryConfig,
+)
 from efferent.common.domain.resources.deployment_run import DeploymentRun
 from efferent.common.domain.state import SessionState
 from efferent.common.jetstream import subjects
 from efferent.common.jetstream.connection import Connection, Message
 from efferent.common.jetstream.control_log import JetStreamControlLog
+from efferent.common.jetstream.data_keys import JetStreamDataKeys
 from efferent.common.jetstream.session_log import JetStreamSessionLog
 from efferent.common.model_config import load
 from efferent.common.ports import ControlLog, SessionLog
 from efferent.common.runtime.clock import RandomSeeds
 from efferent.common.runtime.metrics import Metrics
 from efferent.common.runtime.settings import HostSettings, NatsSettings
+from efferent.common.secrets.box import SecretBox
 from efferent.common.secrets.root_key import SecretSettings
 from efferent.common.testing.fake_clock import FakeClock
 
@@ -90,6 +103,9 @@ class Stage:
         self.sessions = JetStreamSessionLog(self.connection, self.blobs)
         self.aggregates = self._aggregates(self.control)
         self.actor = Actor(WORKSPACE)
+        roots = SecretSettings(key=SecretStr(ROOT_KEY)).root_keys(self.folder)
+        self.keys = JetStreamDataKeys(self.connection)
+        self.box = SecretBox(self.keys, roots)
         self.replicas: list[Replica] = []
         self._changed = asyncio.Event()
 
@@ -165,6 +181,12 @@ class Stage:
                     return deployment
                 await self._changed.wait()
 
+    async def until_no_keys(self, owner: str) -> None:
+        """Wait until nothing can be opened any more that was sealed for the owner; no record tells of that."""
+        async with asyncio.timeout(WITHIN_S):
+            while await self.keys.ids(owner):  # noqa: ASYNC110 - keys are not republished
+                await asyncio.sleep(0.02)
+
     async def runs(self) -> list[DeploymentRun]:
         """All runs at their newest state, those that were only begun too."""
         found: dict[str, DeploymentRun] = {}
@@ -239,9 +261,20 @@ class Stage:
         )
         return await DEPLOYMENTS.change(self.aggregates, self.actor, deployment_id, command)
 
+    async def with_token(self, token: str, **fields: Any) -> Deployment:
+        """A deployment with a repository whose token is sealed for it."""
+        made = await self.make(**fields)
+        return await self.change(made.id, await self.sealing(made.id, token))
+
+    async def sealing(self, deployment_id: str, token: str) -> UpdateDeployment:
+        """The command that gives a deployment a repository with this token."""
+        sealed = await self.box.seal(deployment_id, {"0": token})
+        repository = RepositoryConfig(url="https://github.com/a/b")
+        return UpdateDeployment(DeploymentFields(resources=(repository,), tokens=sealed))
+
     async def deployment(self, deployment_id: str) -> Deployment:
         """The deployment as it is now."""
-        return await DEPLOYMENTS.get(self.aggregates, WORKSPACE, deployment_id)
+        return await DEPLOYMENTS.get(self.aggregates, self.actor.workspace_id, deployment_id)
 
     async def change(self, deployment_id: str, command: DeploymentCommand) -> Deployment:
         """Carry out a command on it."""

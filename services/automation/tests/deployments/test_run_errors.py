@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import pytest
 
+from efferent.common import workspaces
 from efferent.common.control.aggregates import Actor
 from efferent.common.control.collection import Collection
 from efferent.common.control.environments import ENVIRONMENTS
@@ -76,6 +77,14 @@ async def environment_of_another_workspace(stage: Stage) -> Deployment:
     return await stage.make(environment_id=environment_id)
 
 
+async def workspace_archived(stage: Stage) -> Deployment:
+    made = await workspaces.create_workspace(stage.control, name="b", seed=stage.ids.seed(), clock=stage.clock)
+    stage.actor = Actor(made.id)
+    deployment = await stage.make()
+    await workspaces.archive_workspace(stage.control, made.id, clock=stage.clock)
+    return deployment
+
+
 async def vault_archived(stage: Stage) -> Deployment:
     vault_id = await stage.vault()
     await VAULTS.change(stage.aggregates, stage.actor, vault_id, ArchiveVault())
@@ -90,6 +99,11 @@ async def vault_deleted(stage: Stage) -> Deployment:
 
 async def file_gone(stage: Stage) -> Deployment:
     return await stage.make(resources=(FileConfig(file_id="file_gone"),))
+
+
+async def file_of_an_event_gone(stage: Stage) -> Deployment:
+    document = DocumentBlock(source=FileSource(file_id="file_gone"))
+    return await stage.make(initial_events=(MessageEvent(content=(document,)),))
 
 
 async def memory_store(stage: Stage, last: ArchiveMemoryStore | DeleteMemoryStore) -> Deployment:
@@ -142,9 +156,11 @@ async def token_unreadable(stage: Stage) -> Deployment:
         (environment_archived, "environment_archived_error"),
         (environment_deleted, "environment_not_found_error"),
         (environment_of_another_workspace, "environment_not_found_error"),
+        (workspace_archived, "workspace_archived_error"),
         (vault_archived, "vault_archived_error"),
         (vault_deleted, "vault_not_found_error"),
         (file_gone, "file_not_found_error"),
+        (file_of_an_event_gone, "file_not_found_error"),
         (memory_store_archived, "memory_store_archived_error"),
         (memory_store_deleted, "session_resource_not_found_error"),
         (skill_gone, "skill_not_found_error"),
@@ -167,6 +183,9 @@ async def test_a_deployment_that_is_at_fault_is_paused_with_the_error_of_its_run
     paused = await stage.deployment(deployment.id)
     assert paused.paused_reason == ErrorPause(error=PausingError(type=error_type))
     assert await stage.session_of(run) is None
+    async with stage.replica():  # and rests from then on
+        stage.advance(HOUR_S)
+        assert await stage.replicas[0].deployments.scheduler.start_due() == 0
 
 
 async def test_a_session_that_is_refused_does_not_pause_the_schedule(stage: Stage) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from efferent.brain.adapters.grpc_hands import GrpcHands
 from efferent.brain.adapters.session_memories import SessionMemories
+from efferent.brain.file_shower import FileShower
 from efferent.brain.furnishing import Furnisher
 from efferent.brain.keeping import Keeper
 from efferent.brain.models.assembly import build_models
@@ -103,7 +104,14 @@ class Brain:
         furnisher = Furnisher(self._hands, memories)
         files = FileStore(aggregates, blobs, self._clock, self._ids)
         performer = Performer(
-            self._models, self._facts, self._hands, furnisher, self._clock, self._settings, deltas.publish
+            self._models,
+            self._facts,
+            self._hands,
+            furnisher,
+            FileShower(files),
+            self._clock,
+            self._settings,
+            deltas.publish,
         )
         snapshots = self._snapshots = Snapshots(blobs, log)
         desk = Desk(

@@ -7,9 +7,10 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from efferent.brain.file_shower import FileShower
 from efferent.brain.furnishing import Furnisher
 from efferent.brain.ports import (
     Hands,
@@ -49,7 +50,7 @@ from efferent.common.domain.state import Running, SessionState
 from efferent.common.domain.timestamp import to_datetime
 from efferent.common.domain.transcript import Transcript
 from efferent.common.domain.usage import ModelUsage
-from efferent.common.ports import Clock
+from efferent.common.ports import BlobsUnavailable, Clock, LogError
 
 _HANDS_RETRY_S: Final = 0.2
 _HANDS_RETRY_MAX_S: Final = 5.0
@@ -84,6 +85,7 @@ class Performer:
         facts: ModelFacts,
         hands: Hands,
         furnisher: Furnisher,
+        shower: FileShower,
         clock: Clock,
         settings: BrainSettings,
         publish_delta: Callable[[SessionId, bytes], Awaitable[object]],
@@ -92,6 +94,7 @@ class Performer:
         self._facts = facts
         self._hands = hands
         self._furnisher = furnisher
+        self._shower = shower
         self._clock = clock
         self._settings = settings
         self._publish_delta = publish_delta
@@ -137,13 +140,26 @@ class Performer:
         )
         model_id = scene.state.agent.model.id
         try:
-            reply = await self._ask(model_id, assemble(scene.state, scene.transcript), previews)
+            reply = await self._ask(
+                model_id, await self._filled(scene, assemble(scene.state, scene.transcript)), previews
+            )
         except ModelFailure as failure:
             return self._failed(scene, failure, span_id)
         if reply.stop == "context_window_exceeded" and not reply.parts and not scene.state.compaction_due:
             reply = ModelReply((), "pause_turn", reply.usage)
             return self._replied(scene, span_id, model_id, reply, full=True)
         return self._replied(scene, span_id, model_id, reply, full=False)
+
+    async def _filled(self, scene: Scene, request: ModelRequest) -> ModelRequest:
+        """The request with the files that its messages name. Raises ModelFailure when they cannot be read now."""
+        if not scene.transcript.has_files:
+            return request
+        try:
+            messages = await self._shower.shown(scene.state.workspace_id, request.messages)
+        except (LogError, BlobsUnavailable) as error:
+            text = f"the files of the conversation cannot be read now: {error}"
+            raise ModelFailure("model_request_failed", "retryable", text) from error
+        return replace(request, messages=messages)
 
     async def _ask(self, model_id: str, request: ModelRequest, previews: PreviewWriter | None) -> ModelReply:
         reply: ModelReply | None = None
@@ -195,7 +211,8 @@ class Performer:
     async def _compact(self, scene: Scene, up_to: EventId) -> BrainCommand:
         model_id = scene.state.agent.model.id
         try:
-            reply = await self._ask(model_id, assemble_summary(scene.state, scene.transcript), None)
+            request = await self._filled(scene, assemble_summary(scene.state, scene.transcript))
+            reply = await self._ask(model_id, request, None)
             summary = "".join(part.text for part in reply.parts if isinstance(part, TextBlock)).strip()
             if not summary:
                 raise ModelFailure("model_request_failed", "retryable", f"{model_id} gave no summary of the context")

@@ -7,7 +7,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from efferent.brain.session_cache import FoldedSession
 from efferent.common import state_blob
-from efferent.common.domain import content, context, transcript
+from efferent.common.domain import content, context, file_sources, transcript
 from efferent.common.domain.content import DocumentBlock, ImageBlock, RedactedBlock, TextBlock
 from efferent.common.domain.context import Message, Part, Thought, ToolResult, ToolUse
 from efferent.common.domain.ids import RecordId
@@ -64,7 +64,7 @@ _KEPT: Final[TypeAdapter[_Kept]] = TypeAdapter(_Kept)
 
 def code_version() -> str:
     """Changes whenever the code changes that folds, or that defines what is folded."""
-    return state_blob.code_version(content, context, transcript)
+    return state_blob.code_version(content, context, file_sources, transcript)
 
 
 def dump(folded: FoldedSession) -> bytes:
@@ -89,7 +89,7 @@ def load(data: bytes) -> FoldedSession:
     messages = tuple(
         Message(message.role, tuple(_restored(part) for part in message.parts)) for message in kept.messages
     )
-    return FoldedSession(state, Transcript(messages), kept.sequence, kept.record_id, kept.events)
+    return FoldedSession(state, Transcript.of(messages), kept.sequence, kept.record_id, kept.events)
 
 
 def _keep(part: Part) -> _KeptPart:

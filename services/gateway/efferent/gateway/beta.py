@@ -18,7 +18,7 @@ NO_VERSION_TEXT: Final = "anthropic-version: header is required"
 
 _FREE: Final = ("/v1/files", "/v1/models", "/v1/skills", "/v1/user_profiles")
 _STRICT: Final = ("/v1/environments", "/v1/files")
-_OWN: Final = {"/v1/organizations/webhooks": ("webhooks-2026-10-07",)}
+_OWN: Final = {"/v1/organizations/webhooks": ("webhooks-2026-10-07",), "/v1/dreams": ("dreaming-2026-04-21",)}
 """Routes that want one of these values and not the general one."""
 _EITHER: Final = {"/v1/environments": ENVIRONMENTS_LEGACY, "/v1/memory_stores": MEMORY}
 """Routes that take this value in the place of the general one, and never both."""

@@ -33,6 +33,7 @@ from efferent.common.domain.content import (
     TextBlock,
     UrlSource,
 )
+from efferent.common.domain.file_sources import IMAGE_TYPES, PDF_TYPE
 from efferent.common.domain.ids import EventId, ThreadId
 from efferent.gateway.errors import InvalidRequest
 from efferent.gateway.validation import Params, not_valid
@@ -45,8 +46,6 @@ BLOCKS_MAX: Final = 1_000
 FILE_DOCUMENTS_MAX: Final = 100
 """Document blocks with a file as their source in all initial events together."""
 
-_IMAGE_TYPES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
-_DOCUMENT_TYPES: Final = ("application/pdf",)
 _NOT_AVAILABLE: Final = "is not available in this release"
 
 MessageContent = Annotated[list[MessageBlock], Field(min_length=1, max_length=BLOCKS_MAX)]
@@ -201,9 +200,9 @@ def _checked[B: TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | Red
             case RedactedBlock():
                 raise InvalidRequest(f"{at}: redacted content cannot be sent")
             case ImageBlock(source=source):
-                _check_source(f"{at}.source", source, _IMAGE_TYPES)
+                _check_source(f"{at}.source", source, IMAGE_TYPES)
             case DocumentBlock(source=source):
-                _check_source(f"{at}.source", source, _DOCUMENT_TYPES)
+                _check_source(f"{at}.source", source, (PDF_TYPE,))
             case TextBlock() | SearchResultBlock():
                 pass
     return content
@@ -213,8 +212,6 @@ def _check_source(
     path: str, source: Base64Source | UrlSource | FileSource | PlainTextSource, media_types: Sequence[str]
 ) -> None:
     match source:
-        case FileSource():
-            raise InvalidRequest(f"{path}: a file as the source {_NOT_AVAILABLE}")
         case Base64Source(media_type=media_type, data=data):
             if media_type not in media_types:
                 raise InvalidRequest(f"{path}.media_type: {not_valid(media_type, media_types)}")
@@ -225,5 +222,5 @@ def _check_source(
         case UrlSource(url=url):
             if not url.startswith(("https://", "http://")):
                 raise InvalidRequest(f"{path}.url: must be an http or https URL")
-        case PlainTextSource():
+        case PlainTextSource() | FileSource():  # files are looked up by whoever takes the events in
             pass

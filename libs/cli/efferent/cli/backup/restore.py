@@ -7,13 +7,15 @@ restore begins by emptying it.
 
 import argparse
 import asyncio
+import hashlib
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
+import orjson
 from pydantic import ValidationError
 
 from efferent.cli.backup.archive import (
@@ -50,9 +52,9 @@ def main(arguments: argparse.Namespace) -> int:
     passphrase = read_passphrase(os.environ)
     try:
         with source.open("rb") as file:
-            manifest, streams = _checked(file, passphrase)
+            manifest = _checked(file, passphrase)
             file.seek(0)
-            told = asyncio.run(_restore(ArchiveReader(file, passphrase), streams, replicas=arguments.replicas))
+            told = asyncio.run(_restore(ArchiveReader(file, passphrase), replicas=arguments.replicas))
     except ArchiveError as error:
         raise CommandError(f"{source}: {error}") from error
     except ValidationError as error:
@@ -74,8 +76,8 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _checked(file: BinaryIO, passphrase: str) -> tuple[Manifest, list[str]]:
-    """Read the whole archive: its manifest, and the streams that it holds. Raises ArchiveError, CommandError."""
+def _checked(file: BinaryIO, passphrase: str) -> Manifest:
+    """Read the whole archive, which tells whether all of it is there. Raises ArchiveError, CommandError."""
     entries = ArchiveReader(file, passphrase).entries()
     manifest = next(entries, None)
     if not isinstance(manifest, Manifest):
@@ -85,22 +87,32 @@ def _checked(file: BinaryIO, passphrase: str) -> tuple[Manifest, list[str]]:
             f"the backup has format {manifest.format}, which release {manifest.version} wrote; this release knows "
             f"formats up to {FORMAT}: use the newer release"
         )
-    return manifest, [entry.name for entry in entries if isinstance(entry, StreamEntry)]
+    for _ in entries:
+        pass
+    return manifest
 
 
-async def _restore(archive: ArchiveReader, streams: list[str], *, replicas: int) -> str:
-    folder = DataFolder.open_to_fill(data_dir(os.environ))
+async def _restore(archive: ArchiveReader, *, replicas: int) -> str:
+    settings, destination = BlobSettings(), _destination(os.environ)
+    folder = DataFolder.open_to_fill(data_dir(os.environ), destination)
     try:
-        blobs = open_blobs(BlobSettings(), folder.path)
-        if not folder.was_unfinished:
+        blobs = open_blobs(settings, folder.path)
+        if not folder.unfinished_into:
             await _refuse_blobs(blobs, folder)
         async with _log(folder) as connection:
-            await _make_room(connection, streams, folder)
+            await _make_room(connection, folder)
+            folder.filling(destination)
             told = await _fill(archive, connection, blobs, folder.path, replicas)
         folder.filled()
         return told
     finally:
         folder.close()
+
+
+def _destination(environ: Mapping[str, str]) -> str:
+    """What tells apart where a restore writes to. A digest, since the address of a log may hold a password."""
+    names = ("NATS_URL", "EFFERENT_BLOBS", "EFFERENT_S3_ENDPOINT", "EFFERENT_S3_BUCKET")
+    return hashlib.sha256(orjson.dumps([environ.get(name) or None for name in names])).hexdigest()
 
 
 async def _fill(archive: ArchiveReader, connection: Connection, blobs: BlobStore, data: Path, replicas: int) -> str:
@@ -140,10 +152,10 @@ async def _log(folder: DataFolder) -> AsyncIterator[Connection]:
         yield connection
 
 
-async def _make_room(connection: Connection, streams: list[str], folder: DataFolder) -> None:
-    """Refuse a log that has streams of the archive, unless an unfinished restore left them. Raises CommandError."""
-    in_the_way = sorted(set(streams) & set(await snapshots.streams_on_disk(connection)))
-    if in_the_way and not folder.was_unfinished:
+async def _make_room(connection: Connection, folder: DataFolder) -> None:
+    """Refuse a log that has a server's streams, unless an unfinished restore left them. Raises CommandError."""
+    in_the_way = await snapshots.streams_on_disk(connection)
+    if in_the_way and not folder.unfinished_into:
         folder.filled()
         raise CommandError(f"the log is not empty: it has the streams {', '.join(in_the_way)}; nothing was changed")
     for name in in_the_way:

@@ -165,7 +165,7 @@ class BlobSweep:
 
     async def _version_is_there(self, skill_id: str, version_id: str) -> bool:
         is_there = False
-        async for raw in self._control_log.read(subjects.control_anywhere(SKILL.subject_family, skill_id)):
+        async for raw in self._control_log.read(subjects.control_in_any_set(SKILL.subject_family, skill_id)):
             try:
                 record = SKILL.decode(raw.payload)
             except UnreadableRecord:

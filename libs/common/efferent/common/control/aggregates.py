@@ -1,6 +1,6 @@
 """Writing aggregates: load, decide, append, and again when somebody else was quicker. Nobody writes that loop again."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -112,13 +112,17 @@ class Aggregates:
         decide: Callable[[R | None, Timestamp], Change[R] | None],
         *,
         within: str | None = None,
+        admit: Callable[[R, SetFacts], None] | None = None,
+        guard: Callable[[], Awaitable[None]] | None = None,
     ) -> R:
         """Carry out a decision on the newest state and return the state after it.
 
-        A kind with a rule over its set is asked whether it admits the resource, fenced on the whole set. Raises what
-        ``decide`` and the rule raise, TooLarge, LogUnavailable, and LogConflict when others keep being quicker for too
-        long.
+        A kind with a rule over its set is asked whether it admits the resource, fenced on the whole set; ``admit`` takes
+        the place of that rule where its limits are configured. ``guard`` is asked before any other change, fenced the
+        same way: what it finds in the set still holds when the change is recorded. Raises what ``decide``, the rule and
+        the guard raise, TooLarge, LogUnavailable, and LogConflict when others keep being quicker for too long.
         """
+        admit = admit or kind.admit
         deadline_s = self._clock.monotonic_s() + self._write_deadline_s
         while True:
             loaded = await self.load(kind, actor.workspace_id, identifier, within=within)
@@ -134,11 +138,17 @@ class Aggregates:
             subject = subject_of(kind, actor.workspace_id, identifier, within)
             fence, expected = subject, loaded.sequence
             set_id = kind.set_of(change.data, actor.workspace_id)
-            if kind.admit is not None and set_id is not None and _joins(kind, loaded.data, change):
+            if admit is not None and set_id is not None and _joins(kind, loaded.data, change):
                 fence = set_pattern(kind, set_id)
-                expected = await self._admitted(kind, kind.admit, set_id, change.data)
+                expected = await self._admitted(kind, admit, set_id, change.data)
                 # The set's fence does not see a change of this very aggregate that came before the set was read.
                 if loaded.sequence and await self._sequence(subject) != loaded.sequence:
+                    continue
+            elif guard is not None and set_id is not None:
+                fence = set_pattern(kind, set_id)
+                expected = await self._sequence(fence)
+                await guard()
+                if await self._sequence(subject) != loaded.sequence:
                     continue
             try:
                 await self._control_log.append(subject, payload, expected=expected, fence=fence)
@@ -150,6 +160,7 @@ class Aggregates:
             return change.data
 
     async def _sequence(self, subject: str) -> int:
+        """Sequence of the newest record of a subject, or of a set; 0 when there is none."""
         raw = await self._control_log.last(subject)
         return raw.sequence if raw is not None else 0
 
@@ -169,6 +180,9 @@ def _decoded[R: Any](kind: Kind[R], raw: RawRecord) -> ControlRecord[R]:
 
 
 def _joins[R: Any](kind: Kind[R], before: R | None, change: Change[R]) -> bool:
+    """Whether a change makes a resource one of its set, or gives it another unique name there."""
     if change.deed == "deleted":
         return False
-    return before is None or kind.unique_name(before) != kind.unique_name(change.data)
+    if before is None or not kind.counts(before):
+        return True
+    return kind.unique_name(before) != kind.unique_name(change.data)

@@ -1,6 +1,6 @@
 """A kind with its rules: read one, change one. What a resource's routes and other services use of it."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,12 +30,24 @@ class Collection[R: Any, C]:
         return found
 
     async def change(
-        self, aggregates: Aggregates, actor: Actor, identifier: str, command: C, *, within: str | None = None
+        self,
+        aggregates: Aggregates,
+        actor: Actor,
+        identifier: str,
+        command: C,
+        *,
+        within: str | None = None,
+        guard: Callable[[], Awaitable[None]] | None = None,
     ) -> R:
         """Carry out a command and return the resource after it (a deleted one: before it).
 
-        Raises Refused, LogUnavailable, LogConflict.
+        ``guard`` says whether the set is still one that may change. Raises Refused, LogUnavailable, LogConflict.
         """
         return await aggregates.execute(
-            self.kind, actor, identifier, lambda current, now: self.decide(current, command, now), within=within
+            self.kind,
+            actor,
+            identifier,
+            lambda current, now: self.decide(current, command, now),
+            within=within,
+            guard=guard,
         )

@@ -57,7 +57,7 @@ def kind_at(subject: str) -> Kind[Any] | None:
 def subject_of(kind: Kind[Any], workspace_id: WorkspaceId, identifier: str, within: str | None = None) -> str:
     """Where the aggregate lives; ``within`` is the id of the parent for kinds that live in their parent's set."""
     match kind.within:
-        case "nothing":
+        case "nothing" | "organization":
             return subjects.control(kind.subject_family, identifier)
         case "workspace":
             return subjects.control(kind.subject_family, identifier, within=workspace_id)
@@ -71,4 +71,4 @@ def subject_of(kind: Kind[Any], workspace_id: WorkspaceId, identifier: str, with
 
 def set_pattern(kind: Kind[Any], set_id: str) -> str:
     """Everything in a set: the fence of rules over it."""
-    return subjects.control_fence(kind.subject_family, set_id)
+    return subjects.control_fence(kind.subject_family, None if kind.within == "organization" else set_id)

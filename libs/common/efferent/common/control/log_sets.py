@@ -41,7 +41,8 @@ def _facts(question: SetQuestion, newest: dict[str, ControlRecord[Any]]) -> SetF
     for subject, record in newest.items():
         if record.data.id == question.set_id:
             parent = "archived" if record.data.archived_at is not None else "active"
-        if kind_at(subject) is kind and record.data.id != question.identifier:
+        is_other = kind_at(subject) is kind and record.data.id != question.identifier
+        if is_other and kind.set_of(record.data, record.workspace_id) == question.set_id:
             others.append(record.data)
     active = [data for data in others if data.archived_at is None]
     holder = next(

@@ -7,6 +7,7 @@ often and by however many a run is performed, there is one session. The run is f
 
 import contextlib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, get_args
 
@@ -40,10 +41,12 @@ from efferent.common.domain.resources.deployment_run import DeploymentRun, RunEr
 from efferent.common.model_config import ModelConfigs
 from efferent.common.ports import BlobsUnavailable, Clock, ControlLog, IdSource, LogConflict, LogError, SessionLog
 from efferent.common.secrets.box import SecretBox
+from efferent.common.secrets.envelope import CannotOpen
 from efferent.common.session_creation import SessionPlanner
 from efferent.common.session_resources import ResourceAttacher
 
 _PAUSING: Final = frozenset(get_args(PausingErrorType))
+UNREADABLE_TEXT: Final = "The repository tokens of the deployment cannot be read; give them again with an update."
 UNKNOWN_TEXT: Final = "An unexpected error kept the session from being created."
 
 _log = logging.getLogger(__name__)
@@ -92,22 +95,47 @@ class Firing:
         run = (await self._tools.aggregates.load(DEPLOYMENT_RUN, workspace_id, run_id)).data
         if run is None or run.is_finished:
             return run
-        deployment = (await self._tools.aggregates.load(DEPLOYMENTS.kind, workspace_id, run.deployment_id)).data
         session_id = session_of_run(run_id)
-        outcome: SessionId | RunError
-        if await self._tools.session_log.last_sequence(session_id):
-            outcome = session_id  # made by somebody who could not say so any more
-        elif deployment is None or _is_over(deployment, run):
+        if await self._tools.session_log.last_sequence(session_id):  # made by somebody who could not say so any more
+            return await self._change(workspace_id, run_id, FinishRun(session_id))
+        found = await self._with_tokens(workspace_id, run)
+        if found is None:
             await self._change(workspace_id, run_id, AbandonRun())
             return None
-        else:
-            outcome = await self._session(workspace_id, session_id, deployment)
-            if isinstance(outcome, RunError) and isinstance(run.trigger_context, ScheduleTrigger):
-                await self._suspend(workspace_id, deployment, outcome)
+        deployment, tokens = found
+        outcome = await self._session(workspace_id, session_id, deployment, tokens)
+        if isinstance(outcome, RunError) and isinstance(run.trigger_context, ScheduleTrigger):
+            await self._suspend(workspace_id, deployment, outcome)
         return await self._change(workspace_id, run_id, FinishRun(outcome))
 
+    async def _with_tokens(
+        self, workspace_id: WorkspaceId, run: DeploymentRun
+    ) -> tuple[Deployment, Mapping[str, str] | None] | None:
+        """The run's deployment and its tokens (None: unreadable); None when there is nothing to run any more.
+
+        Tokens whose key is gone were replaced, or their deployment archived, between two reads: looked at again.
+        """
+        unreadable: Deployment | None = None
+        while True:
+            deployment = (await self._tools.aggregates.load(DEPLOYMENTS.kind, workspace_id, run.deployment_id)).data
+            if deployment is None or _is_over(deployment, run):
+                return None
+            sealed = deployment.tokens
+            if sealed is None:
+                return deployment, {}
+            if unreadable is not None and unreadable.tokens == sealed:
+                return deployment, None
+            try:
+                return deployment, await self._tools.box.open(deployment.id, sealed)
+            except CannotOpen:
+                unreadable = deployment
+
     async def _session(
-        self, workspace_id: WorkspaceId, session_id: SessionId, deployment: Deployment
+        self,
+        workspace_id: WorkspaceId,
+        session_id: SessionId,
+        deployment: Deployment,
+        tokens: Mapping[str, str] | None,
     ) -> SessionId | RunError:
         """Make the session, or say why there is none. Raises LogUnavailable."""
         tools = self._tools
@@ -115,8 +143,9 @@ class Firing:
             trouble = await trouble_of(tools.aggregates, tools.control_log, workspace_id, deployment)
             if trouble is not None:
                 return trouble
-            sealed = deployment.tokens
-            tokens = await tools.box.open(deployment.id, sealed) if sealed is not None else {}
+            if tokens is None:
+                _log.error("the tokens of a deployment cannot be read", extra={"deployment_id": deployment.id})
+                return RunError(type="unknown_error", message=UNREADABLE_TEXT)
             command = await self._planner.plan(session_id, workspace_id, spec_of(deployment, tokens))
             decision = decide(None, command, Stamp(now_us=tools.clock.now_us(), seed=tools.ids.seed()))
         except Refused as refusal:

@@ -1,6 +1,6 @@
 """The session that a deployment asks for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from efferent.common.domain.attachments import FileSpec, MemoryStoreSpec, RepositorySpec, ResourceSpec
 from efferent.common.domain.commands import EventDraft, MessageDraft, SystemDraft
@@ -8,6 +8,7 @@ from efferent.common.domain.refusals import InvalidRequest
 from efferent.common.domain.resources.deployment import (
     Deployment,
     FileConfig,
+    InitialEvent,
     MemoryStoreConfig,
     MessageEvent,
     OutcomeEvent,
@@ -29,8 +30,13 @@ def spec_of(deployment: Deployment, tokens: Mapping[str, str]) -> SessionSpec:
         resources=tuple(_resource(config, tokens.get(str(index))) for index, config in enumerate(deployment.resources)),
         budget=deployment.budget,
         deployment_id=deployment.id,
-        initial_events=tuple(_draft(index, event) for index, event in enumerate(deployment.initial_events)),
+        initial_events=drafts_of(deployment.initial_events),
     )
+
+
+def drafts_of(events: Sequence[InitialEvent]) -> tuple[EventDraft, ...]:
+    """The events that a session begins with. Raises InvalidRequest for what no session can begin with."""
+    return tuple(_draft(index, event) for index, event in enumerate(events))
 
 
 def _resource(config: FileConfig | RepositoryConfig | MemoryStoreConfig, token: str | None) -> ResourceSpec:
@@ -43,7 +49,7 @@ def _resource(config: FileConfig | RepositoryConfig | MemoryStoreConfig, token: 
             return MemoryStoreSpec(config.memory_store_id, config.access or "read_write", config.instructions)
 
 
-def _draft(index: int, event: MessageEvent | OutcomeEvent | SystemEvent) -> EventDraft:
+def _draft(index: int, event: InitialEvent) -> EventDraft:
     match event:
         case MessageEvent():
             return MessageDraft(event.content)

@@ -14,12 +14,15 @@ from efferent.common.control.files import FILES
 from efferent.common.control.kinds import KINDS
 from efferent.common.control.skills import SKILLS
 from efferent.common.control.vaults import VAULTS
+from efferent.common.domain.file_sources import file_ids
 from efferent.common.domain.ids import WorkspaceId
 from efferent.common.domain.resources.agent import AgentSnapshot
 from efferent.common.domain.resources.deployment import (
     Deployment,
     FileConfig,
+    InitialEvent,
     MemoryStoreConfig,
+    MessageEvent,
     RepositoryConfig,
     ResourceConfig,
 )
@@ -55,6 +58,7 @@ async def trouble_of(
     return (
         await _skill_trouble(aggregates, workspace_id, agent)
         or await resource_trouble(aggregates, workspace_id, deployment.resources)
+        or await _event_trouble(aggregates, workspace_id, deployment.initial_events)
         or _self_hosted_trouble(deployment, environment)
         or blocked_server(agent, environment)
     )
@@ -84,6 +88,16 @@ async def resource_trouble(
                     return _error("memory_store_archived_error", f"Memory store {store_id} is archived.")
             case RepositoryConfig():
                 pass
+    return None
+
+
+async def _event_trouble(
+    aggregates: Aggregates, workspace_id: WorkspaceId, events: Sequence[InitialEvent]
+) -> RunError | None:
+    for event in events:
+        for file_id in dict.fromkeys(file_ids(event.content) if isinstance(event, MessageEvent) else ()):
+            if (await aggregates.load(FILES.kind, workspace_id, file_id)).data is None:
+                return _error("file_not_found_error", f"File {file_id} does not exist.")
     return None
 
 

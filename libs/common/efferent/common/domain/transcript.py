@@ -24,6 +24,7 @@ from efferent.common.domain.events import (
     UserMessage,
     UserToolResult,
 )
+from efferent.common.domain.file_sources import names_file
 from efferent.common.domain.ids import EventId
 from efferent.common.domain.record import Record
 
@@ -33,6 +34,13 @@ class Transcript:
     """The messages so far."""
 
     messages: tuple[Message, ...] = ()
+    has_files: bool = False
+    """Whether some part has to be filled from a file before a model sees it."""
+
+    @classmethod
+    def of(cls, messages: tuple[Message, ...]) -> "Transcript":
+        """The transcript that consists of these messages."""
+        return cls(messages, any(names_file(part) for message in messages for part in message.parts))
 
 
 EMPTY_TRANSCRIPT: Final = Transcript()
@@ -106,7 +114,8 @@ def _answer(
 
 def _say(transcript: Transcript, role: Literal["user", "assistant", "system"], *parts: Part) -> Transcript:
     last = transcript.messages[-1] if transcript.messages else None
+    has_files = transcript.has_files or any(map(names_file, parts))
     if last is not None and last.role == role:
         merged = Message(role, last.parts + parts)
-        return Transcript((*transcript.messages[:-1], merged))
-    return Transcript((*transcript.messages, Message(role, parts)))
+        return Transcript((*transcript.messages[:-1], merged), has_files)
+    return Transcript((*transcript.messages, Message(role, parts)), has_files)

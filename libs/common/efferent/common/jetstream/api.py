@@ -22,6 +22,7 @@ _FOR_EVER_S: Final = 1e8  # event loops do not take infinity
 NOT_FOUND: Final = 10037
 SEQUENCE_NOT_FOUND: Final = 10043
 STREAM_NAME_IN_USE: Final = 10058
+STREAM_NOT_FOUND: Final = 10059
 
 _PASSING_CODES: Final = frozenset({503, 408})
 _PASSING_ERRORS: Final = frozenset({10004, 10005, 10006, 10007, 10008, 10009, 10041, 10059, 10118, 10119})

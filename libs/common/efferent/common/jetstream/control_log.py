@@ -31,7 +31,7 @@ class JetStreamControlLog:
         return await self._appender.append(Append(subject, payload, message_id, fence, expected))
 
     async def last(self, subject: str) -> RawRecord | None:
-        """The newest record of exactly this subject. Raises LogUnavailable."""
+        """The newest record of the subject, or of all that a pattern matches. Raises LogUnavailable."""
         newest = await self._reader.last(subject)
         return newest.raw if newest is not None else None
 

@@ -50,3 +50,12 @@ async def declare(connection: Connection, spec: DurableSpec) -> None:
         await api.call(connection, f"CONSUMER.CREATE.{spec.stream}.{spec.durable}", body)
     except api.ApiError as error:
         raise LogUnavailable(str(error)) from error
+
+
+async def acknowledged_up_to(connection: Connection, stream: Stream, durable: str) -> int:
+    """Up to which sequence of the stream everything of a consumer is acknowledged. Raises LogUnavailable."""
+    try:
+        answer = await api.call(connection, f"CONSUMER.INFO.{stream}.{durable}", {})
+    except api.ApiError as error:
+        raise LogUnavailable(str(error)) from error
+    return int(answer["ack_floor"]["stream_seq"])

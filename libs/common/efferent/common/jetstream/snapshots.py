@@ -1,11 +1,12 @@
 """Whole streams out of a server and into another: JetStream's own snapshots, which keep sequences and consumers.
 
 A snapshot goes through this process in chunks that it acknowledges one by one, so a slow reader slows the server down
-instead of filling memory. Only streams on disk are of interest: what is in memory is about the present.
+instead of filling memory.
 """
 
 import asyncio
 import contextlib
+import functools
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from efferent.common.jetstream import api
+from efferent.common.jetstream import api, subjects
 from efferent.common.jetstream.connection import Connection, Message, RequestFailed
 from efferent.common.ports import LogUnavailable
 
@@ -22,7 +23,6 @@ CHUNK_WITHIN_S: Final = 30.0
 """How long the server may take for one chunk, or to take one in."""
 FINISH_WITHIN_S: Final = 600.0
 """How long the server may take to check and open a stream that was sent to it."""
-STREAMS_MAX: Final = 1_000
 
 _CONTINUE: Final = frozenset({None, "100"})
 
@@ -47,18 +47,26 @@ class StreamAs:
 
 
 async def streams_on_disk(connection: Connection) -> list[str]:
-    """The names of all streams that are kept on disk. Raises LogUnavailable, ApiError."""
+    """The names of the server's own streams on disk that are there. Raises LogUnavailable, ApiError.
+
+    A NATS that is shared with others holds streams of theirs, which are nobody's business here.
+    """
+
+    async def is_there(name: str) -> bool:
+        try:
+            await api.call_once(connection, f"STREAM.INFO.{name}", {})
+        except api.ApiError as error:
+            if error.error != api.STREAM_NOT_FOUND:
+                raise
+            return False
+        return True
+
     found: list[str] = []
-    offset = 0
-    while True:
-        page = await api.call(connection, "STREAM.LIST", {"offset": offset})
-        streams = page.get("streams") or []
-        found += [each["config"]["name"] for each in streams if each["config"].get("storage") == "file"]
-        offset += len(streams)
-        if not streams or offset >= page.get("total", 0):
-            return sorted(found)
-        if offset > STREAMS_MAX:
-            raise LogUnavailable(f"the server holds more than {STREAMS_MAX} streams: these are not only Efferent's")
+    for name in subjects.ON_DISK:
+        deadline = api.Deadline.after(api.DEADLINE_S)
+        if await api.retrying(connection, deadline, functools.partial(is_there, name)):
+            found.append(name)
+    return found
 
 
 @contextlib.asynccontextmanager

@@ -21,6 +21,8 @@ WEBHOOKS_SUBJECTS: Final = ("webhook.*",)
 WEBHOOK_FAILURES: Final = "WEBHOOK_FAILURES"
 WEBHOOK_FAILURES_SUBJECTS: Final = ("webhook_failures.*",)
 LEASES_SUBJECTS: Final = ("lease.*",)
+ON_DISK: Final = (SESSIONS, CONTROL, WORK, KEYS, WEBHOOKS, WEBHOOK_FAILURES)
+"""The streams that hold the state of a server; what is in memory is about the present."""
 SESSIONS_IN: Final = "session.*.in"
 
 _LIVE: Final = "live."
@@ -58,14 +60,14 @@ def control(kind: str, identifier: str, *, within: str | None = None) -> str:
     return f"control.{_token(kind)}.{middle}{_token(identifier)}"
 
 
-def control_anywhere(kind: str, identifier: str) -> str:
-    """The aggregate in whichever set it is, for those who know its id and not its set."""
-    return f"control.{_token(kind)}.*.{_token(identifier)}"
-
-
 def control_fence(kind: str, within: str | None = None) -> str:
     """Everything of one kind, or of one set of that kind."""
     return f"control.{_token(kind)}.*" if within is None else f"control.{_token(kind)}.{_token(within)}.*"
+
+
+def control_of_family(kind: str) -> str:
+    """Everything of one kind, in whichever set."""
+    return f"control.{_token(kind)}.>"
 
 
 def control_in_any_set(kind: str, identifier: str) -> str:

@@ -171,7 +171,7 @@ class MemoryStores:
         """Remove a memory; its versions stay. Raises NotFound, InvalidRequest, Conflict, LogUnavailable."""
         memory_store.check_active(await self.store(author.actor.workspace_id, store_id))
         command = DeleteMemory(self._new_version_id(), author.by, expected_sha256)
-        await MEMORIES.change(self._aggregates, author.actor, memory_id, command, within=store_id)
+        await self._changed(author.actor, store_id, memory_id, command)
 
     async def redact(self, author: Author, version: MemoryVersion) -> MemoryVersion:
         """Remove for good what a version says, from the log too; asking again finishes what a crash left.
@@ -204,7 +204,17 @@ class MemoryStores:
             if content is None:
                 raise ContentMoved
         async with self._stored(store_id, command.version_id, content):
-            return await MEMORIES.change(self._aggregates, actor, current.id, command, within=store_id)
+            return await self._changed(actor, store_id, current.id, command)
+
+    async def _changed(
+        self, actor: Actor, store_id: MemoryStoreId, memory_id: MemoryId, command: MemoryCommand
+    ) -> StoredMemory:
+        """Change a memory of a store that is still active when the change is recorded."""
+
+        async def still_active() -> None:
+            memory_store.check_active(await self.store(actor.workspace_id, store_id))
+
+        return await MEMORIES.change(self._aggregates, actor, memory_id, command, within=store_id, guard=still_active)
 
     async def _erase_records(self, actor: Actor, version: MemoryVersion) -> None:
         """Erase the memory's records of this version; the newest one, when it is a deletion, is replaced before."""

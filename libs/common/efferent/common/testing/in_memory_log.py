@@ -81,7 +81,7 @@ class InMemoryControlLog:
         return self._stream.append(subject, payload, message_id=message_id, fence=fence, expected=expected)
 
     async def last(self, subject: str) -> RawRecord | None:
-        """The newest record of exactly this subject."""
+        """The newest record of the subject, or of all that a pattern matches."""
         newest = self._stream.last(subject)
         return newest.raw if newest is not None else None
 

@@ -1,4 +1,4 @@
-"""Deployments as a part of the automation: schedules, runs that were begun, agents that were archived."""
+"""Deployments as a part of the automation: schedules, runs that were begun, what follows an archiving."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -10,7 +10,7 @@ from efferent.common.control.deployments import DEPLOYMENTS
 from efferent.common.deployments.firing import Firing, FiringTools
 from efferent.common.domain import timestamp
 from efferent.common.domain.control.agent import AGENT
-from efferent.common.domain.control.deployment import ArchiveDeployment
+from efferent.common.domain.control.deployment import DEPLOYMENT, ArchiveDeployment
 from efferent.common.domain.control.deployment_run import DEPLOYMENT_RUN
 from efferent.common.domain.refusals import NotFound
 from efferent.common.domain.resources.deployment_run import ManualTrigger
@@ -51,7 +51,9 @@ class Deployments:
         self.scheduler = Scheduler(desk.connection, desk.control, desk.clock, self._firing)
 
     def subscriptions(self) -> Sequence[RecordSubscription]:
-        """Runs, to perform those that were begun; agents, whose archiving archives their deployments."""
+        """Runs, to perform those that were begun; what was archived: agents take their deployments along, and
+        deployments their tokens.
+        """
         runs = DurableSpec(
             subjects.CONTROL,
             "automation-deployment-runs",
@@ -65,9 +67,16 @@ class Deployments:
             (subjects.control_fence(AGENT.subject_family),),
             ack_wait_s=self._desk.settings.run_ack_wait_s,
         )
+        deployments = DurableSpec(
+            subjects.CONTROL,
+            "automation-archived-deployments",
+            (subjects.control_fence(DEPLOYMENT.subject_family),),
+            ack_wait_s=self._desk.settings.run_ack_wait_s,
+        )
         return (
             RecordSubscription(runs, self.perform, in_flight_max=RUNS_AT_ONCE_MAX),
             RecordSubscription(agents, self.follow_agent, in_flight_max=4),
+            RecordSubscription(deployments, self.follow_deployment, in_flight_max=4),
         )
 
     async def start(self) -> None:
@@ -107,3 +116,9 @@ class Deployments:
                 await DEPLOYMENTS.change(self._desk.aggregates, Actor(workspace_id), deployment_id, ArchiveDeployment())
             except NotFound:
                 continue
+
+    async def follow_deployment(self, raw: RawRecord) -> None:
+        """Destroy the keys of an archived deployment's tokens, whoever archived it. Raises LogUnavailable."""
+        record = DEPLOYMENT.decode(raw.payload)
+        if record.type == f"{DEPLOYMENT.name}.archived" and record.data.tokens is not None:
+            await self._box.shred(record.data.id)

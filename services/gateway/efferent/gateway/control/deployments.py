@@ -8,18 +8,21 @@ import orjson
 from efferent.common.control.aggregates import Actor
 from efferent.common.control.deployments import DEPLOYMENTS
 from efferent.common.deployments.firing import Firing, FiringTools
+from efferent.common.deployments.spec import drafts_of
 from efferent.common.deployments.troubles import resource_trouble
 from efferent.common.domain import timestamp
 from efferent.common.domain.attachments import ResourceSpec, check_distinct_stores, check_kinds, places
-from efferent.common.domain.control.aggregate import UNSET
+from efferent.common.domain.control.aggregate import UNSET, Change
 from efferent.common.domain.control.deployment import (
     ARCHIVED_TEXT,
+    DEPLOYMENT,
     ArchiveDeployment,
     CreateDeployment,
     DeploymentFields,
     UpdateDeployment,
+    admit_scheduled,
     check_schedule,
-    too_many_scheduled,
+    decide,
 )
 from efferent.common.domain.control.deployment_run import (
     DEPLOYMENT_RUN,
@@ -29,8 +32,8 @@ from efferent.common.domain.control.deployment_run import (
 )
 from efferent.common.domain.control.schedule import upcoming
 from efferent.common.domain.ids import DeploymentId, DeploymentRunId, EnvironmentId, SessionId, from_seed
-from efferent.common.domain.refusals import InvalidRequest, NotFound
-from efferent.common.domain.resources.deployment import AgentReference, CronSchedule, Deployment, shown
+from efferent.common.domain.refusals import InvalidRequest, NotFound, Refused
+from efferent.common.domain.resources.deployment import AgentReference, CronSchedule, Deployment, InitialEvent, shown
 from efferent.common.domain.resources.deployment_run import DeploymentRun, ManualTrigger
 from efferent.common.domain.sealed import Sealed
 from efferent.common.domain.timestamp import Timestamp
@@ -64,7 +67,9 @@ class GatewayDeployments:
         schedule = params.schedule.schedule() if params.schedule is not None else None
         budget = params.budget.limit() if params.budget is not None else None
         events = initial_events(params.initial_events)
-        await self._check_schedule(schedule, None)
+        await self._check_events(events)
+        if schedule is not None:
+            check_schedule(schedule)
         agent = await self._checked(
             agent_choice(params.agent), params.environment_id, tuple(params.vault_ids or ()), budget, specs
         )
@@ -85,7 +90,11 @@ class GatewayDeployments:
                 metadata=params.metadata or {},
             ),
         )
-        return await DEPLOYMENTS.change(self._context.aggregates, self._actor, deployment_id, command)
+        try:
+            return (await self._carried_out(deployment_id, command))[0]
+        except Refused:
+            await self._context.vaults.box.shred(deployment_id)
+            raise
 
     async def update(self, deployment_id: str, params: UpdateDeploymentParams) -> Deployment:
         """Change what is mentioned. Raises InvalidRequest, NotFound, LogUnavailable."""
@@ -98,8 +107,10 @@ class GatewayDeployments:
         schedule = params.schedule.schedule() if params.schedule is not None else None
         budget = params.budget.limit() if params.budget is not None else None
         vault_ids = tuple(params.vault_ids or ())
-        if "schedule" in given:
-            await self._check_schedule(schedule, current.schedule)
+        if events is not UNSET:
+            await self._check_events(events)
+        if schedule is not None:
+            check_schedule(schedule)
         agent = current.agent
         if given & {"agent", "environment_id", "vault_ids", "budget", "resources"}:
             agent = await self._checked(
@@ -125,11 +136,17 @@ class GatewayDeployments:
             budget=budget if "budget" in given else UNSET,
             metadata=params.metadata or {},
         )
-        changed = await DEPLOYMENTS.change(
-            self._context.aggregates, self._actor, deployment_id, UpdateDeployment(fields)
-        )
-        if "resources" in given and current.tokens is not None:
-            await self._context.vaults.box.shred(deployment_id, keep=changed.tokens)
+        box = self._context.vaults.box
+        try:
+            changed, before = await self._carried_out(deployment_id, UpdateDeployment(fields))
+        except Refused:
+            if tokens is not None:
+                await box.destroy(deployment_id, tokens)
+            raise
+        # Only the key that was replaced: another request may just have made one that the log does not name yet.
+        replaced = before.tokens if before is not None else None
+        if replaced is not None and replaced != changed.tokens:
+            await box.destroy(deployment_id, replaced)
         return changed
 
     async def archive(self, deployment_id: str) -> Deployment:
@@ -182,6 +199,21 @@ class GatewayDeployments:
             )
         return [orjson.dumps(fields) for fields in found]
 
+    async def _carried_out(
+        self, deployment_id: str, command: CreateDeployment | UpdateDeployment
+    ) -> tuple[Deployment, Deployment | None]:
+        """The deployment after the command and the one that it was decided on; schedules are limited as configured."""
+        before: Deployment | None = None
+
+        def decided(current: Deployment | None, now: Timestamp) -> Change[Deployment] | None:
+            nonlocal before
+            before = current
+            return decide(current, command, now)
+
+        admit = admit_scheduled(self._context.settings.scheduled_deployments_max)
+        changed = await self._context.aggregates.execute(DEPLOYMENT, self._actor, deployment_id, decided, admit=admit)
+        return changed, before
+
     async def _checked(
         self,
         agent: AgentChoice,
@@ -208,13 +240,8 @@ class GatewayDeployments:
             )
         return AgentReference(id=plan.agent.id, version=plan.agent.version)
 
-    async def _check_schedule(self, schedule: CronSchedule | None, before: CronSchedule | None) -> None:
-        if schedule is None:
-            return
-        check_schedule(schedule)
-        most = self._context.settings.scheduled_deployments_max
-        if before is None and await self._context.control.count_active("deployment", "scheduled", "true") >= most:
-            raise too_many_scheduled(most)
+    async def _check_events(self, events: Sequence[InitialEvent]) -> None:
+        await self._context.attacher.check_sources(self._actor.workspace_id, drafts_of(events))
 
     async def _sealed(self, deployment_id: DeploymentId, specs: Sequence[ResourceSpec]) -> Sealed | None:
         tokens = tokens_of(specs)

@@ -16,7 +16,7 @@ from typing import Any
 
 from efferent.common.control.aggregates import SetQuestion
 from efferent.common.control.kinds import kind_at
-from efferent.common.domain.control.aggregate import Kind, SetFacts, UnreadableRecord
+from efferent.common.domain.control.aggregate import ORGANIZATION, Kind, SetFacts, UnreadableRecord
 from efferent.common.domain.ids import WorkspaceId
 from efferent.common.domain.timestamp import Timestamp
 from efferent.common.jetstream import subjects
@@ -116,14 +116,6 @@ class ControlProjection:
         await self.catch_up()
         return await self._read(lambda db: tables.sum_of_facet(db, kind, workspace_id, facet))
 
-    async def count_active(self, kind: str, facet: str, value: str) -> int:
-        """How many resources of all workspaces, archived ones not counted, have this value of a facet.
-
-        Raises Overloaded, LogUnavailable.
-        """
-        await self.catch_up()
-        return await self._read(lambda db: tables.count_active(db, kind, facet, value))
-
     async def newest_of_parents(
         self, kind: str, parents: Sequence[str], facets: Mapping[str, str]
     ) -> dict[str, Timestamp]:
@@ -222,6 +214,8 @@ def _set_of(raw: RawRecord) -> tuple[str, str] | None:
         family, set_id, _ = subjects.parse_control(raw.subject)
     except subjects.BadSubject:
         return None
+    if set_id is None and (kind := kind_at(raw.subject)) is not None and kind.within == "organization":
+        set_id = ORGANIZATION
     return (family, set_id) if set_id is not None else None
 
 

@@ -17,7 +17,7 @@ from efferent.common.domain.ids import WorkspaceId
 from efferent.common.domain.timestamp import Timestamp
 from efferent.gateway.cursors import Order
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Goes up with every change of the tables or of what is written into them."""
 
 _BUSY_TIMEOUT_S: Final = 5.0
@@ -303,15 +303,6 @@ def sum_of_facet(connection: sqlite3.Connection, kind: str, workspace_id: Worksp
         (facet, kind, workspace_id),
     ).fetchone()
     return int(total)
-
-
-def count_active(connection: sqlite3.Connection, kind: str, facet: str, value: str) -> int:
-    """How many resources of a kind, of all workspaces and not archived, have this value of a facet."""
-    (count,) = connection.execute(
-        "SELECT count(*) FROM resources WHERE kind = ? AND archived_at IS NULL AND facets ->> ? = ?",
-        (kind, facet, value),
-    ).fetchone()
-    return int(count)
 
 
 def newest_of_parents(

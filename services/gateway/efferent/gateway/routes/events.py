@@ -8,6 +8,7 @@ from aiohttp import web
 from efferent.common.domain.commands import SendEvents
 from efferent.common.domain.events import PublicEvent as AnyPublicEvent
 from efferent.common.domain.ids import SessionId, WorkspaceId, parse_session_id
+from efferent.common.files.sources import check_sources
 from efferent.gateway import cursors, sse
 from efferent.gateway.authorisation import check_sent_types
 from efferent.gateway.context import caller_of, context_of
@@ -53,9 +54,10 @@ async def send(request: web.Request) -> web.Response:
     session_id = session_id_of(request)
     params = parse_body(SendEventsParams, await read_body(request, context_of(request).settings.body_bytes_max))
     check_sent_types(request, [event.type for event in params.events])
+    workspace_id, services = caller_of(request).workspace_id, sessions_of(request)
     command = SendEvents(drafts(params.events), idempotency_key=idempotency_key_of(request))
-    services = sessions_of(request)
-    executed = await services.store.execute(session_id, caller_of(request).workspace_id, command)
+    await check_sources(context_of(request).file_services.files, workspace_id, command.events, "events")
+    executed = await services.store.execute(session_id, workspace_id, command)
     decision = executed.decision
     if decision.repeats:
         return json_page(await first_answer(services.log, session_id, decision.repeats))

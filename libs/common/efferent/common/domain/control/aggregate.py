@@ -34,8 +34,11 @@ Deed = Literal[
     "redacted",
 ]
 """What happened, as the API's webhook types call it."""
-Within = Literal["nothing", "workspace", "itself", "parent"]
-"""Which set a subject names: none, all resources of a workspace, those of this parent, or those of its parent."""
+Within = Literal["nothing", "organization", "workspace", "itself", "parent"]
+"""The set that a rule is about, as subjects name it: none, all of the kind (which needs no token of its own), all
+resources of a workspace, those of this parent, or those of its parent."""
+ORGANIZATION: Final = "organization"
+"""The set of all resources of a kind, whatever their workspace."""
 
 
 class Unset(Enum):
@@ -139,6 +142,8 @@ class Kind[R: Resource]:
     """The name that only one resource of the set, archived ones not counted, may have."""
     admit: Callable[[R, SetFacts], None] | None = None
     """The rule of the set: asked when a resource is made or gets another unique name. Raises what refuses it."""
+    counts: Callable[[R], bool] = lambda _: True
+    """Whether the rule of the set is about this resource; one that begins to count is asked for as a new one is."""
     facets: Callable[[R], Mapping[str, str]] = lambda _: {}
     """What lists may be filtered and sorted by, besides the parent."""
     derived: Callable[["ControlRecord[R]"], Derived | None] = lambda _: None
@@ -152,10 +157,14 @@ class Kind[R: Resource]:
         return self.family or self.name
 
     def set_of(self, data: R, workspace_id: WorkspaceId) -> str | None:
-        """The set that a resource's subject names; None when it names none."""
+        """The set that a resource counts in; None when there is none."""
+        if not self.counts(data):
+            return None
         match self.within:
             case "nothing":
                 return None
+            case "organization":
+                return ORGANIZATION
             case "workspace":
                 return workspace_id
             case "itself":

@@ -4,11 +4,11 @@ A deployment pins its agent to one version; whether what it names exists is chec
 archived deployment stays as it is for good, and counts as active.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from efferent.common.domain.control.aggregate import UNSET, Change, ControlRecord, Given, Kind
+from efferent.common.domain.control.aggregate import UNSET, Change, ControlRecord, Given, Kind, SetFacts
 from efferent.common.domain.control.cron import parse_cron
 from efferent.common.domain.control.metadata import merged
 from efferent.common.domain.control.schedule import parse_timezone
@@ -38,16 +38,34 @@ SCHEDULED_MAX: Final = 1_000
 
 ARCHIVED_TEXT: Final = "Cannot modify archived deployment"
 
+
+def too_many_scheduled(most: int) -> InvalidRequest:
+    """The refusal of one more schedule."""
+    return InvalidRequest(f"schedule: at most {most} deployments of an organization may have a schedule")
+
+
+def admit_scheduled(most: int = SCHEDULED_MAX) -> Callable[[Deployment, SetFacts], None]:
+    """The rule over all deployments with a schedule. It raises InvalidRequest for one too many."""
+
+    def admit(_deployment: Deployment, facts: SetFacts) -> None:
+        if facts.members >= most:
+            raise too_many_scheduled(most)
+
+    return admit
+
+
 DEPLOYMENT: Final[Kind[Deployment]] = Kind(
     name="deployment",
     prefix="depl_",
     record=ControlRecord[Deployment],
     noun="deployment",
     deeds=("created", "updated", "paused", "unpaused", "archived"),
+    within="organization",
+    counts=lambda deployment: deployment.schedule is not None,
+    admit=admit_scheduled(),
     facets=lambda deployment: {
         "agent_id": deployment.agent.id,
         "status": deployment.status,
-        "scheduled": "true" if deployment.schedule is not None else "false",
     },
     show=shown,
 )
@@ -115,11 +133,6 @@ DeploymentCommand = CreateDeployment | UpdateDeployment | PauseDeployment | Unpa
 def not_found() -> NotFound:
     """The refusal when there is no such deployment."""
     return NotFound("Deployment not found.")
-
-
-def too_many_scheduled(most: int) -> InvalidRequest:
-    """The refusal of one more schedule."""
-    return InvalidRequest(f"schedule: at most {most} deployments of an organization may have a schedule")
 
 
 def decide(current: Deployment | None, command: DeploymentCommand, now: Timestamp) -> Change[Deployment] | None:
