@@ -34,6 +34,8 @@ WEBHOOK: Final = "webhook "
 
 _HEADERS: Final = ("request-id", "anthropic-organization-id", "anthropic-workspace-id")
 _URN: Final = "urn:contract"
+_URN_OPEN: Final = "urn:contract-open"
+"""The same schemas, but further fields are no breach."""
 _FREE_FORM: Final = ("BetaManagedAgentsCustomToolInputSchema",)
 """Objects of the client that are echoed: their further fields are not ours to know."""
 _ALL_WEBHOOK_TYPES: Final = ("BetaNewOrganizationWebhookEndpoint", "BetaOrganizationWebhookEndpoint")
@@ -96,7 +98,7 @@ class Contract:
             self.schemas[name]["properties"]["enabled_events"]["items"] = {"type": "string"}
         self._places = [(each, _pattern(each)) for each in sorted([*self.routes, *self.own_routes], key=_openness)]
         document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **_decidable(self._document)}
-        self._registry = jsonschema_rs.Registry([(_URN, document)])
+        self._registry = jsonschema_rs.Registry([(_URN, document), (_URN_OPEN, opened(document))])
         self._validators: dict[str, jsonschema_rs.Draft202012Validator] = {}
 
     @property
@@ -115,9 +117,10 @@ class Contract:
             return Verdict(met, frozenset(), tuple(f"{where}: {problem}" for problem in self._of_error(exchange)))
         if not routes:
             return Verdict((), frozenset(), (f"{where}: the contract has no such route",))
-        schemas = {json.dumps(route.schema): None for route in routes}
-        problems = dict.fromkeys(_of_kind(exchange, routes[0]))
-        problems |= {problem: None for schema in schemas for problem in self._of_answer(exchange, schema)}
+        first, *others = dict.fromkeys(json.dumps(route.schema) for route in routes)
+        problems = [*_of_kind(exchange, routes[0]), *self._of_answer(exchange, first)]
+        for other in others:  # the plain models know fewer fields than the beta ones, which come first
+            problems += self._of_answer(exchange, other.replace('"#/', f'"{_URN_OPEN}#/'))
         if problems:
             return Verdict((), frozenset(), tuple(f"{where}: {problem}" for problem in problems))
         return Verdict(tuple(route.sdk_method for route in routes), self._events_in(exchange, routes[0]), ())
@@ -200,6 +203,15 @@ class Contract:
 def the_contract() -> Contract:
     """The one of this project."""
     return Contract(FILE.read_text())
+
+
+def opened(node: Any) -> Any:
+    """A schema's twin to which further fields are no breach."""
+    if isinstance(node, list):
+        return [opened(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {key: opened(value) for key, value in node.items() if (key, value) != ("additionalProperties", False)}
 
 
 def _pattern(route: Route) -> re.Pattern[str]:

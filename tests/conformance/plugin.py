@@ -22,6 +22,7 @@ PROBLEMS_SHOWN_MAX: Final = 10
 AT_RANDOM: Final = ("test_openapi_fuzz.py", "test_resources_random.py")
 """Files whose tests do not choose what they ask for."""
 _TRAFFIC: Final = pytest.StashKey[Traffic]()
+_CHOOSING: Final = ("keyword", "markexpr", "lf", "stepwise", "deselect", "ignore", "ignore_glob")
 _PAGE: Final = pytest.StashKey[Path]()
 _COMPLAINTS: Final = pytest.StashKey[list[str]]()
 _COVERED: Final = pytest.StashKey[dict[str, set[str]]]()
@@ -139,5 +140,5 @@ def _is_controller(config: pytest.Config) -> bool:
 
 def _is_whole(config: pytest.Config) -> bool:
     """All tests were asked for, not some of them."""
-    chosen = (config.option.keyword, config.option.markexpr, config.option.lf, config.option.deselect)
+    chosen = (getattr(config.option, name, None) for name in _CHOOSING)
     return config.args_source == pytest.Config.ArgsSource.TESTPATHS and not any(chosen)

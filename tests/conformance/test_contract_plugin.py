@@ -40,7 +40,7 @@ def run(folder: Path, *options: str, other_body: object) -> tuple[int, str, str]
     (folder / "pytest.ini").write_text("[pytest]\ntestpaths = suite\n")
     page = folder / "page.md"
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "OTHER_BODY": json.dumps(other_body)}
-    environ.pop("EFFERENT_TESTS_TRAFFIC", None)
+    environ |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     command = [sys.executable, "-m", "pytest", "-p", "tests.conformance.plugin", "-p", "no:cacheprovider", *options]
     done = subprocess.run(
         [*command, "--contract-coverage", str(page)],
@@ -54,7 +54,7 @@ def run(folder: Path, *options: str, other_body: object) -> tuple[int, str, str]
     return done.returncode, done.stdout + done.stderr, page.read_text()
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["one process", "workers"])
+@pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n", "2")], ids=["one process", "workers"])
 def test_a_whole_run_fails_for_each_route_and_type_that_no_test_tried(tmp_path: Path, options: tuple[str, ...]) -> None:
     code, said, page = run(tmp_path, *options, other_body={"data": [], "next_page": None})
     assert (code, "2 passed" in said) == (1, True), said
@@ -76,6 +76,6 @@ def test_a_part_of_the_tests_may_leave_out_what_it_likes(tmp_path: Path) -> None
 
 
 def test_a_test_fails_for_a_wrong_answer_that_it_did_not_look_at(tmp_path: Path) -> None:
-    code, said, _ = run(tmp_path, "-n", "2", other_body={"data": []})
+    code, said, _ = run(tmp_path, "-p", "xdist", "-n", "2", other_body={"data": []})
     assert (code, "1 failed, 1 passed" in said) == (1, True), said
     assert 'GET /v1/agents -> 200: body: "next_page" is a required property (required)' in said

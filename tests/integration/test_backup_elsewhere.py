@@ -1,11 +1,11 @@
 """Backup and restore of a server whose log and blobs are elsewhere: a NATS that others use too, and an S3 bucket."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         yield server
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def shared_nats(folder: Path) -> AsyncIterator[RunningServer]:
     """A nats-server that somebody else uses too."""
     async with running(ServerSpec(folder=folder, port=free_port(), token=new_token())) as nats:
@@ -44,7 +44,7 @@ async def shared_nats(folder: Path) -> AsyncIterator[RunningServer]:
         yield nats
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def connected(nats: RunningServer) -> AsyncIterator[Connection]:
     connection = await connect((nats.url,), name="test", token=nats.token)
     try:
@@ -67,7 +67,7 @@ def elsewhere(nats: RunningServer, s3: S3Server, bucket: str) -> dict[str, str]:
     return {**s3.environ, **log, "EFFERENT_S3_BUCKET": bucket}
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def serving(data: Path, environ: Mapping[str, str]) -> AsyncIterator[AsyncAnthropic]:
     server = EfferentServer(data, environ)
     await asyncio.to_thread(server.start)
@@ -141,11 +141,16 @@ async def killed_while_it_writes(data: Path, environ: Mapping[str, str], archive
     told = {**os.environ, **environ, "EFFERENT_DATA_DIR": str(data), "EFFERENT_BACKUP_PASSPHRASE": PASSPHRASE}
     words = ("-m", "efferent.cli.main", "restore", archive)
     process = await asyncio.create_subprocess_exec(sys.executable, *words, env=told, stderr=subprocess.PIPE)
-    while not (data / "restoring").read_text():
+    marker = data / "restoring"
+    try:
+        while not (marker.exists() and marker.read_text()):
+            assert process.returncode is None
+            await asyncio.sleep(0.005)
         assert process.returncode is None
-        await asyncio.sleep(0.005)
-    process.kill()
-    await process.communicate()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
 
 
 async def test_a_restore_that_failed_elsewhere_never_deletes_what_it_did_not_write(
@@ -154,7 +159,7 @@ async def test_a_restore_that_failed_elsewhere_never_deletes_what_it_did_not_wri
     """The marker of an unfinished restore lets the next one empty the log that it began to fill, and no other."""
     archive, data = str(tmp_path / "backup"), tmp_path / "data"
     async with shared_nats(tmp_path / "one") as one, shared_nats(tmp_path / "two") as two:
-        source, target = elsewhere(one, s3, "in_use"), elsewhere(two, s3, "fresh")
+        source, target = elsewhere(one, s3, "in-use"), elsewhere(two, s3, "fresh")
         async with serving(tmp_path / "source", source) as client:
             large = os.urandom(32 * 1024 * 1024)  # time enough to be killed
             await client.beta.files.upload(file=("large.bin", large, "application/octet-stream"))

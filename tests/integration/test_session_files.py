@@ -94,6 +94,58 @@ async def test_a_repository_that_cannot_be_fetched_is_reported_once_and_the_sess
     assert of_type(await played.until_idle(scripted({"text": "again"})), "session.error") == []
 
 
+async def asked(model: ModelControl, contains: str) -> list[Any]:
+    """The content of the newest question to the model."""
+    request = (await model.requests(contains))[-1]
+    content: list[Any] = next(turn for turn in reversed(request["body"]["messages"]) if turn["role"] == "user")[
+        "content"
+    ]
+    for block in content:
+        block.pop("cache_control", None)
+    return content
+
+
+async def test_the_model_sees_the_files_that_messages_name(client: AsyncAnthropic, model: ModelControl) -> None:
+    def block(type: str, file_id: str, **more: str) -> dict[str, Any]:
+        return {"type": type, "source": {"type": "file", "file_id": file_id}, **more}
+
+    text = await upload(client, "1,2", "table.csv")
+    pdf = await upload(client, "%PDF-", "paper.pdf")
+    image = await upload(client, "pixels", "photo.png")
+    word = fresh_name("look")
+    played = await Played.create(client)
+    sent = scripted({"text": "seen"}, say=word)
+    sent["content"][:0] = [
+        block("document", text, context="Sales."),
+        block("document", pdf, title="The paper"),
+        block("image", image),
+    ]
+    seen = await played.until_idle(sent)
+    (message,) = of_type(seen, "user.message")
+    assert [part.source.file_id for part in message.content[:3]] == [text, pdf, image]
+    assert (await asked(model, word))[:3] == [
+        {
+            "type": "document",
+            "source": {"type": "text", "media_type": "text/plain", "data": "1,2"},
+            "title": "table.csv",
+            "context": "Sales.",
+        },
+        {
+            "type": "document",
+            "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="},
+            "title": "The paper",
+        },
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "cGl4ZWxz"}},
+    ]
+    await client.beta.files.delete(image)
+    other = fresh_name("again")
+    await played.until_idle(scripted({"text": "not seen"}, say=other))
+    history = json.dumps((await model.requests(other))[-1]["body"]["messages"])
+    assert f"[the image {image} is not shown: it was deleted, or the files are too much]" in history
+    assert "cGl4ZWxz" not in history
+    assert "JVBERi0=" in history
+
+
 async def test_agents_without_sandbox_tools_keep_nothing(client: AsyncAnthropic) -> None:
     played = await Played.create(client, tools=[toolset(configs=[{"name": "bash", "enabled": False}])])
     await played.until_idle(scripted({"text": script({"text": "x"})}))

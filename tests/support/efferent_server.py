@@ -1,6 +1,7 @@
 """Runs the real thing for tests: ``efferent up`` in a process of its own, on a free port and its own data folder."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -53,6 +54,23 @@ class EfferentServer:
     def output_file(self) -> Path:
         """What it printed for its user (stdout): the lines that a client needs, the key among them."""
         return self.data_dir.parent / f"{self.data_dir.name}.out"
+
+    @property
+    def process_id(self) -> int:
+        """The supervisor's."""
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def nats_token(self) -> str:
+        """What its services show to the embedded nats-server."""
+        token: str = json.loads((self.data_dir / "run" / "nats.json").read_text())["token"]
+        return token
+
+    @property
+    def environ_of_commands(self) -> dict[str, str]:
+        """Variables with which the other commands find this server."""
+        return {**os.environ, "EFFERENT_DATA_DIR": str(self.data_dir), "EFFERENT_PORT": str(self.port)}
 
     def start(self) -> None:
         """Start it and wait until a turn can run."""

@@ -381,12 +381,12 @@ async def test_schedules_made_at_the_same_time_through_two_gateways_keep_the_lim
         serve(nats_address, tmp_path / "one", scheduled_deployments_max=most) as one,
         serve(nats_address, tmp_path / "two", scheduled_deployments_max=most) as two,
     ):
-        body = {"name": "n", "initial_events": [HELLO], "schedule": HOURLY, **await ground(one)}
-        manual = await make(one, **{name: body[name] for name in ("agent", "environment_id")})
-        answers = await asyncio.gather(
-            *(served.call("POST", "/v1/deployments", body) for served in (one, two) for _ in range(3)),
-            *(served.call("POST", f"/v1/deployments/{manual['id']}", {"schedule": HOURLY}) for served in (one, two)),
-        )
+        manual = await make(one)
+        calls = [one.call("POST", f"/v1/deployments/{manual['id']}", {"schedule": HOURLY})]
+        for served in (one, two):  # each has a workspace of its own
+            body = {"name": "n", "initial_events": [HELLO], "schedule": HOURLY, **await ground(served)}
+            calls += [served.call("POST", "/v1/deployments", body) for _ in range(3)]
+        answers = await asyncio.gather(*calls)
         assert {answer.status for answer in answers} == {200, 400}
         assert await scheduled_now(one) == await scheduled_now(two) == most
 

@@ -3,6 +3,7 @@
 import asyncio
 import io
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -360,6 +361,20 @@ async def test_a_full_workspace_takes_no_more_until_something_is_deleted(small: 
     await store.copy_for_session(Actor(small.workspace_id), first["id"], SessionId("sesn_a"))  # takes no storage
     await small.call("DELETE", f"/v1/files/{first['id']}")
     assert (await upload(small, b"x" * 1_000))["size_bytes"] == 1_000
+
+
+async def test_uploads_at_once_through_two_gateways_stay_within_the_room(
+    small: Served, nats_address: ServerAddress, tmp_path: Path
+) -> None:
+    limits = FileSettings(bytes_max=1_000, storage_bytes_max=2_500)
+    async with serve(nats_address, tmp_path / "second", files=limits) as second:
+        other = replace(second, key=small.key)
+        sent = [post(served, form(file_field(b"x" * 500))) for served in (small, other) for _ in range(4)]
+        answers = await asyncio.gather(*sent)
+        assert sorted(answer.status for answer in answers) == [200] * 5 + [400] * 3
+        codes = {answer.body["error"]["details"]["error_code"] for answer in answers if answer.status == 400}
+        assert codes == {"storage_quota_exceeded"}
+    assert len([*stored(tmp_path, "small"), *stored(tmp_path, "second")]) == 5
 
 
 async def test_a_file_expires_for_every_route(nats_address: ServerAddress, tmp_path: Path) -> None:

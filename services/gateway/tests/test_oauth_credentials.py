@@ -25,6 +25,8 @@ class Provider:
     good: str = "s3cret-0"
     refresh_token: str = "s3cret-refresh-0"
     mcp_status: int | None = None
+    mcp_text: str = "x" * 300_000
+    """The body of a 500."""
     token_status: int = 200
     rotates: bool = True
     renewals: list[dict[str, str]] = field(default_factory=list)
@@ -37,7 +39,7 @@ class Provider:
         """Answer ``initialize`` when the token is the good one."""
         token = request.headers.get("authorization", "")
         if self.mcp_status is not None:
-            return web.Response(status=self.mcp_status, text="x" * 300_000 if self.mcp_status == 500 else "no")
+            return web.Response(status=self.mcp_status, text=self.mcp_text if self.mcp_status == 500 else "no")
         assert (await request.json())["method"] == "initialize"
         if token != f"Bearer {self.good}":
             return web.Response(status=401, text=f"bad token: {token}", content_type="text/plain")
@@ -51,7 +53,7 @@ class Provider:
         self.asked.set()
         await self.held.wait()
         if self.token_status != 200 or form["refresh_token"] != self.refresh_token:
-            error = {"error": "invalid_grant", "sent": form["refresh_token"]}
+            error = {"error": "invalid_grant", "sent": form, "by": request.headers.get("authorization")}
             return web.json_response(error, status=self.token_status if self.token_status != 200 else 400)
         self.good = f"s3cret-{len(self.renewals)}"
         answer: dict[str, Any] = {"access_token": self.good, "expires_in": 3600, "token_type": "bearer"}
@@ -137,7 +139,7 @@ async def test_a_refused_token_is_renewed_and_tried_again(near: Served, provider
     path = await kept(near, provider.auth())
     answer = (await near.call("POST", f"{path}/mcp_oauth_validate")).body
     assert (answer["status"], answer["mcp_probe"]) == ("valid", None)
-    assert answer["refresh"]["status"] == "succeeded"
+    assert answer["refresh"] == {"status": "succeeded", "http_response": None}
     assert "s3cret" not in repr(answer)
     assert provider.renewals == [
         {
@@ -152,6 +154,21 @@ async def test_a_refused_token_is_renewed_and_tried_again(near: Served, provider
     assert shown["auth"]["expires_at"] is not None
     again = (await near.call("POST", f"{path}/mcp_oauth_validate")).body
     assert (again["status"], again["refresh"]) == ("valid", None)
+
+
+@pytest.mark.parametrize("kind", ["client_secret_basic", "client_secret_post"])
+async def test_an_endpoint_that_repeats_what_it_was_sent_shows_no_client_secret(
+    near: Served, provider: Provider, kind: str
+) -> None:
+    provider.token_status = 418
+    path = await kept(near, provider.auth(endpoint_auth={"type": kind, "client_secret": "s3cret+client/secret"}))
+    answer = (await near.call("POST", f"{path}/mcp_oauth_validate")).body
+    body = answer["refresh"]["http_response"]["body"]
+    assert "[redacted]" in body
+    sent = provider.basics[0] or "none"
+    assert sent.removeprefix("Basic ") not in body
+    for text in ("s3cret", base64.b64encode(b"s3cret+client/secret").decode()[:12]):
+        assert text not in repr(answer)
 
 
 @pytest.mark.parametrize("kind", ["client_secret_basic", "client_secret_post"])
@@ -212,6 +229,17 @@ async def test_a_server_in_trouble_says_nothing_about_the_token(near: Served, pr
     assert (answer["status"], answer["refresh"]) == ("unknown", None)
     seen = answer["mcp_probe"]["http_response"]
     assert (seen["status_code"], len(seen["body"]), seen["body_truncated"]) == (500, 4096, True)
+
+
+async def test_a_long_answer_that_is_cut_within_a_secret_does_not_show_its_beginning(
+    near: Served, provider: Provider
+) -> None:
+    secret = "s3cret-" + "y" * 65_000
+    provider.mcp_status, provider.mcp_text = 500, secret * 5
+    path = await kept(near, provider.auth(access_token=secret))
+    answer = (await near.call("POST", f"{path}/mcp_oauth_validate")).body
+    seen = answer["mcp_probe"]["http_response"]
+    assert (seen["body_truncated"], "s3cret" in seen["body"], "y" in seen["body"]) == (True, False, False)
 
 
 async def test_what_cannot_be_reached_is_unknown(near: Served, provider: Provider, unused_tcp_port: int) -> None:

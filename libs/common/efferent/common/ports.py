@@ -96,6 +96,9 @@ class ControlLog(Protocol):
     async def last(self, subject: str) -> RawRecord | None:
         """The newest record of the subject, or of all that a pattern matches."""
 
+    async def next(self, subject: str, *, after: int) -> RawRecord | None:
+        """The first record of exactly this subject after a sequence; None when there is none."""
+
     def read(self, pattern: str, *, after: int = 0) -> AsyncIterator[RawRecord]:
         """All records whose subject matches the pattern, in order, up to the stream's end at the time of the call."""
 

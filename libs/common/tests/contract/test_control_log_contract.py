@@ -20,6 +20,17 @@ async def test_newest_record_of_a_subject_is_found(world: LogWorld, source: IdSo
     assert (newest.sequence, newest.subject, newest.payload, newest.previous) == (two, subject, b"two", one)
 
 
+async def test_newest_record_of_a_set_is_found(world: LogWorld, source: IdSource) -> None:
+    within = source.seed()
+    pattern = f"control.memory_store.{within}.*"
+    assert await world.control.last(pattern) is None
+    await world.control.append(f"control.memory_store.{within}.one", b"one", expected=0)
+    two = await world.control.append(f"control.memory_store.{within}.two", b"two", expected=0)
+    newest = await world.control.last(pattern)
+    assert newest is not None
+    assert (newest.sequence, newest.payload) == (two, b"two")
+
+
 async def test_stale_append_conflicts_and_names_the_newest(world: LogWorld, source: IdSource) -> None:
     subject = f"control.agent.{source.seed()}"
     one = await world.control.append(subject, b"one", expected=0)
@@ -78,6 +89,22 @@ async def test_read_filters_by_pattern_and_starts_after(world: LogWorld, source:
     assert [record.payload async for record in world.control.read(f"control.{kind}.*")] == [b"1", b"3"]
     assert [record.sequence async for record in world.control.read(f"control.{kind}.*", after=one)] == [three]
     assert [record.payload async for record in world.control.read(f"control.{kind}.a")] == [b"1"]
+
+
+async def test_the_next_record_of_a_subject_after_a_sequence_is_found(world: LogWorld, source: IdSource) -> None:
+    subject, other = f"control.agent.{source.seed()}", f"control.agent.{source.seed()}"
+    assert await world.control.next(subject, after=0) is None
+    one = await world.control.append(subject, b"1", expected=0)
+    between = await world.control.append(other, b"2", expected=0)
+    three = await world.control.append(subject, b"3", expected=one)
+    found = [await world.control.next(subject, after=after) for after in (0, one - 1, one, between, three)]
+    assert [raw and (raw.sequence, raw.payload) for raw in found] == [
+        (one, b"1"),
+        (one, b"1"),
+        (three, b"3"),
+        (three, b"3"),
+        None,
+    ]
 
 
 async def test_last_sequence_is_that_of_the_whole_stream(world: LogWorld, source: IdSource) -> None:

@@ -256,7 +256,7 @@ class Stage:
             name="nightly",
             agent=agent or await self.agent(),
             environment_id=environment_id or await self.environment(),
-            initial_events=(HELLO,),
+            initial_events=fields.pop("initial_events", (HELLO,)),
             fields=DeploymentFields(schedule=schedule, **fields),
         )
         return await DEPLOYMENTS.change(self.aggregates, self.actor, deployment_id, command)

@@ -10,6 +10,7 @@ from efferent.common.control.aggregates import Actor
 from efferent.common.control.collection import Collection
 from efferent.common.control.environments import ENVIRONMENTS
 from efferent.common.control.vaults import VAULTS
+from efferent.common.domain.content import DocumentBlock, FileSource
 from efferent.common.domain.control import memory_store as memory_store_rules
 from efferent.common.domain.control.deployment import PauseDeployment
 from efferent.common.domain.control.environment import (
@@ -41,6 +42,7 @@ from efferent.common.domain.resources.deployment import (
     ErrorPause,
     FileConfig,
     MemoryStoreConfig,
+    MessageEvent,
     PausingError,
     RepositoryConfig,
 )

@@ -18,6 +18,7 @@ from efferent.common.jetstream import connection as nats
 from efferent.common.jetstream import streams, subjects
 from efferent.common.jetstream.control_log import JetStreamControlLog
 from efferent.common.jetstream.feed import JetStreamFeed
+from efferent.common.jetstream.leases import JetStreamLeases
 from efferent.common.jetstream.live import PresenceBoard
 from efferent.common.jetstream.session_log import JetStreamSessionLog
 from efferent.common.memory.store import MemoryStores
@@ -65,6 +66,7 @@ from efferent.gateway.routes import (
 from efferent.gateway.session_deletion import Sandboxes
 from efferent.gateway.session_services import SESSIONS, SessionParts, SessionServices
 from efferent.gateway.settings import GatewaySettings
+from efferent.gateway.storage_room import StorageRoom
 from efferent.gateway.vault_services import VaultServices
 from efferent.gateway.work.services import WORK, WorkParts, WorkServices
 
@@ -235,7 +237,7 @@ class Gateway:
             store,
             SkillStore(aggregates, blobs, self._ids),
             BlobSweep(blobs, control_log, session_log, store, self._clock, log_identity=identity),
-            control,
+            StorageRoom(settings.files.storage_bytes_max, control, JetStreamLeases(connection), self._clock, self._ids),
         )
         return GatewayContext(
             settings=settings,

@@ -8,13 +8,10 @@ from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from efferent.common.blobs.sweep import BlobSweep, OtherLog
-from efferent.common.domain.control.file import FILE, STORED_BYTES
-from efferent.common.domain.ids import WorkspaceId
 from efferent.common.files.store import FileStore
 from efferent.common.ports import BlobsUnavailable, LogError
 from efferent.common.skills.store import SkillStore
-from efferent.gateway.control.projection import ControlProjection
-from efferent.gateway.errors import InvalidRequest
+from efferent.gateway.storage_room import StorageRoom
 
 MIB: Final = 1024 * 1024
 
@@ -49,13 +46,13 @@ class FileServices:
         files: FileStore,
         skills: SkillStore,
         sweep: BlobSweep,
-        projection: ControlProjection,
+        room: StorageRoom,
     ) -> None:
         self.settings = settings
         self.files = files
         self.skills = skills
+        self.room = room
         self._sweep = sweep
-        self._projection = projection
         self._sweeping: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -68,22 +65,6 @@ class FileServices:
         if sweeping is not None:
             sweeping.cancel()
             await asyncio.wait([sweeping])
-
-    async def check_room(self, workspace_id: WorkspaceId, size_bytes: int) -> None:
-        """Refuse a file that the workspace has no room for. Raises InvalidRequest, Overloaded, LogUnavailable.
-
-        Uploads at the same moment do not see each other: together they may go over the limit by what they hold.
-        """
-        limit = self.settings.storage_bytes_max
-        if limit is None:
-            return
-        stored_bytes = await self._projection.sum_of_facet(FILE.name, workspace_id, STORED_BYTES)
-        if stored_bytes + size_bytes > limit:
-            raise InvalidRequest(
-                f"file: the workspace's files take {stored_bytes} of {limit} bytes, "
-                f"and there is no room for {size_bytes} more. Delete some files first.",
-                details={"error_code": "storage_quota_exceeded"},
-            )
 
     async def _keep_sweeping(self) -> None:
         while True:

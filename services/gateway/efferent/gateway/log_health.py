@@ -66,6 +66,10 @@ class WatchedControlLog:
         """The newest record of exactly this subject; see the port."""
         return await self._inner.last(subject)
 
+    async def next(self, subject: str, *, after: int) -> RawRecord | None:
+        """The first record of the subject after a sequence; see the port."""
+        return await self._inner.next(subject, after=after)
+
     def read(self, pattern: str, *, after: int = 0) -> AsyncIterator[RawRecord]:
         """All records whose subject matches; see the port."""
         return self._inner.read(pattern, after=after)

@@ -10,6 +10,8 @@ from efferent.common.domain.ids import AgentId, WorkspaceId
 from efferent.common.domain.refusals import NotFound
 from efferent.common.domain.resources.agent import Agent
 
+READ_WHOLE_MAX: Final = 32
+"""Versions that are read at once to find one of them; of more, one is searched for."""
 NO_VERSION_TEXT: Final = "Agent version not found."
 
 AGENTS: Final[Collection[Agent, AgentCommand]] = Collection(AGENT, agent.decide, agent.not_found)
@@ -34,7 +36,16 @@ async def get_agent(
         return newest
     if version > newest.version:
         raise NoSuchVersion
-    async for record in aggregates.history(AGENT, workspace_id, agent_id):
-        if record.data.version == version:
-            return record.data.model_copy(update={"archived_at": newest.archived_at})
-    raise NoSuchVersion
+    older = await _older(aggregates, workspace_id, agent_id, version, newest.version)
+    if older is None:
+        raise NoSuchVersion
+    return older.model_copy(update={"archived_at": newest.archived_at})
+
+
+async def _older(
+    aggregates: Aggregates, workspace_id: WorkspaceId, agent_id: AgentId, version: int, newest: int
+) -> Agent | None:
+    if newest > READ_WHOLE_MAX:
+        return await aggregates.at_version(AGENT, workspace_id, agent_id, version)
+    history = aggregates.history(AGENT, workspace_id, agent_id)
+    return await anext((record.data async for record in history if record.data.version == version), None)

@@ -89,6 +89,32 @@ class Aggregates:
             if record.workspace_id == workspace_id:
                 yield record
 
+    async def at_version[R: Any](
+        self, kind: Kind[R], workspace_id: WorkspaceId, identifier: str, version: int, *, within: str | None = None
+    ) -> R | None:
+        """The aggregate at a version that one of its records has; None when none has.
+
+        Versions rise with the records, so the record is searched for by halves: what is read does not grow with the
+        history. Raises LogUnavailable, LogUnreadable.
+        """
+        subject = subject_of(kind, workspace_id, identifier, within)
+        low, high = 0, await self._sequence(subject)
+        while low < high:  # the record's sequence is in (low, high]
+            middle = (low + high) // 2
+            raw = await self._control_log.next(subject, after=middle)
+            if raw is None or raw.sequence > high:
+                high = middle
+                continue
+            record = _decoded(kind, raw)
+            found = kind.version(record.data)
+            if found == version:
+                return record.data if record.workspace_id == workspace_id else None
+            if found > version:
+                high = middle
+            else:
+                low = raw.sequence
+        return None
+
     async def children[R: Any](self, kind: Kind[R], workspace_id: WorkspaceId, parent_id: str) -> list[R]:
         """Everything of a kind that lives in its parent's set now, read from the log, oldest first.
 
@@ -117,10 +143,10 @@ class Aggregates:
     ) -> R:
         """Carry out a decision on the newest state and return the state after it.
 
-        A kind with a rule over its set is asked whether it admits the resource, fenced on the whole set; ``admit`` takes
-        the place of that rule where its limits are configured. ``guard`` is asked before any other change, fenced the
-        same way: what it finds in the set still holds when the change is recorded. Raises what ``decide``, the rule and
-        the guard raise, TooLarge, LogUnavailable, and LogConflict when others keep being quicker for too long.
+        A kind with a rule over its set is asked whether it admits the resource, fenced on the whole set; ``admit``
+        takes the place of that rule where its limits are configured. ``guard`` is asked before any other change, fenced
+        the same way: what it finds in the set still holds when the change is recorded. Raises what ``decide``, the rule
+        and the guard raise, TooLarge, LogUnavailable, and LogConflict when others keep being quicker for too long.
         """
         admit = admit or kind.admit
         deadline_s = self._clock.monotonic_s() + self._write_deadline_s

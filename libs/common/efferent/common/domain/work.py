@@ -65,6 +65,7 @@ def enqueue(new: NewWork, now: Timestamp) -> WorkItem:
         created_at=now,
         queued_at=now,
         ttl_s=new.ttl_s,
+        own_ttl_s=new.ttl_s,
         wanted_by=new.wanted_by,
     )
 
@@ -190,7 +191,8 @@ def token_until(item: WorkItem) -> Timestamp | None:
 
 def _requeued(item: WorkItem, now: Timestamp) -> WorkItem:
     fresh = {"acknowledged_at": None, "started_at": None, "latest_heartbeat_at": None, "lease_until": None}
-    return _without_claim(item).model_copy(update={"state": "queued", "queued_at": now, **fresh})
+    fresh_ttl = {"ttl_s": item.own_ttl_s or item.ttl_s}  # what a worker asked for is not the next one's
+    return _without_claim(item).model_copy(update={"state": "queued", "queued_at": now, **fresh, **fresh_ttl})
 
 
 def _without_claim(item: WorkItem) -> WorkItem:

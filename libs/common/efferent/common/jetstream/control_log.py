@@ -35,6 +35,11 @@ class JetStreamControlLog:
         newest = await self._reader.last(subject)
         return newest.raw if newest is not None else None
 
+    async def next(self, subject: str, *, after: int) -> RawRecord | None:
+        """The first record of exactly this subject after a sequence. Raises LogUnavailable."""
+        following = await self._reader.next(subject, after=after)
+        return following.raw if following is not None else None
+
     async def read(self, pattern: str, *, after: int = 0) -> AsyncGenerator[RawRecord]:
         """All records whose subject matches, in order, up to now. Raises LogUnavailable."""
         async for page in self._reader.pages(pattern, after=after, reach=None):

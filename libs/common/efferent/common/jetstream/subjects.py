@@ -10,7 +10,7 @@ CONTROL: Final = "CONTROL"
 WORK: Final = "WORK"
 KEYS: Final = "KEYS"
 LEASES: Final = "LEASES"
-Stream = Literal["SESSIONS", "CONTROL", "WORK", "KEYS", "LEASES"]
+Stream = Literal["SESSIONS", "CONTROL", "WORK", "KEYS", "LEASES", "WEBHOOKS", "WEBHOOK_FAILURES"]
 
 SESSION_SUBJECTS: Final = ("session.*.in", "session.*.out")
 CONTROL_SUBJECTS: Final = ("control.>",)
@@ -109,6 +109,10 @@ def all_of(stream: Stream) -> str:
             return "key.>"
         case "LEASES":
             return "lease.>"
+        case "WEBHOOKS":
+            return "webhook.*"
+        case "WEBHOOK_FAILURES":
+            return "webhook_failures.*"
 
 
 def work(environment_id: EnvironmentId, session_id: SessionId, work_id: WorkId) -> str:

@@ -85,6 +85,11 @@ class InMemoryControlLog:
         newest = self._stream.last(subject)
         return newest.raw if newest is not None else None
 
+    async def next(self, subject: str, *, after: int) -> RawRecord | None:
+        """The first record of the subject after a sequence."""
+        following = self._stream.matching(subject, after=after)
+        return following[0].raw if following else None
+
     async def read(self, pattern: str, *, after: int = 0) -> AsyncGenerator[RawRecord]:
         """All records whose subject matches, in order, up to now."""
         for kept in self._stream.matching(pattern, after=after):

@@ -17,6 +17,8 @@ SCRUBBED: Final = "[redacted]"
 
 _SHORT_SECRET_LENGTH: Final = 4
 """Shorter texts are found everywhere; they protect nothing."""
+_BASE64_GROUP: Final = 3
+"""Bytes that base64 encodes together."""
 
 
 class SeenResponse(Shape):
@@ -34,41 +36,59 @@ async def read_response(response: aiohttp.ClientResponse, secrets: Sequence[str]
     Raises aiohttp.ClientError, TimeoutError.
     """
     body = await _read(response.content)
-    text = body.decode("utf-8", "replace")
-    scrubbed = scrub(text, secrets)
+    forms = _forms(secrets)
+    text, is_cut = _scrubbed(body.decode("utf-8", "replace"), forms), len(body) >= READ_BYTES_MAX
+    if is_cut and forms:  # what was read may end in the middle of a secret
+        text = text[: -len(forms[0])]
     shown = SeenResponse(
         status_code=response.status,
-        content_type=scrub(response.headers.get("content-type", ""), secrets)[:CONTENT_TYPE_LENGTH_MAX],
-        body=scrubbed[:SHOWN_LENGTH_MAX],
-        body_truncated=len(scrubbed) > SHOWN_LENGTH_MAX or len(body) >= READ_BYTES_MAX,
+        content_type=_scrubbed(response.headers.get("content-type", ""), forms)[:CONTENT_TYPE_LENGTH_MAX],
+        body=text[:SHOWN_LENGTH_MAX],
+        body_truncated=len(text) > SHOWN_LENGTH_MAX or is_cut,
     )
     return shown, body
 
 
 def scrub(text: str, secrets: Sequence[str]) -> str:
     """The text without the secrets, in whatever usual encoding they stand in it."""
-    forms: set[str] = set()
-    for secret in secrets:
-        if len(secret) >= _SHORT_SECRET_LENGTH:
-            forms |= _encodings(secret)
-    for form in sorted(forms, key=len, reverse=True):
+    return _scrubbed(text, _forms(secrets))
+
+
+def _scrubbed(text: str, forms: Sequence[str]) -> str:
+    for form in forms:
         text = text.replace(form, SCRUBBED)
     return text
 
 
+def _forms(secrets: Sequence[str]) -> Sequence[str]:
+    """All encodings of all secrets, longest first."""
+    found: set[str] = set()
+    for secret in secrets:
+        if len(secret) >= _SHORT_SECRET_LENGTH:
+            found |= _encodings(secret)
+    return sorted(found, key=len, reverse=True)
+
+
 def _encodings(secret: str) -> set[str]:
-    raw = secret.encode()
-    return {
-        secret,
-        json.dumps(secret)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-        quote(secret, safe=""),
-        quote_plus(secret),
-        base64.b64encode(raw).decode(),
-        base64.b64encode(raw).decode().rstrip("="),
-        base64.urlsafe_b64encode(raw).decode().rstrip("="),
-        raw.hex(),
-    }
+    plain = {secret, quote(secret, safe=""), quote_plus(secret)}
+    encoded = plain | {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    for text in plain:
+        raw = text.encode()
+        encoded.add(raw.hex())
+        for standard in (base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()):
+            encoded |= {standard, standard.rstrip("=")}
+        encoded |= _inside_base64(raw)
+    return encoded
+
+
+def _inside_base64(raw: bytes) -> set[str]:
+    """How base64 of a longer text shows this part of it: without the groups that it shares with what stands around."""
+    found: set[str] = set()
+    for skipped in range(_BASE64_GROUP):
+        groups = raw[skipped : skipped + (len(raw) - skipped) // _BASE64_GROUP * _BASE64_GROUP]
+        if len(groups) >= _SHORT_SECRET_LENGTH:
+            found |= {base64.b64encode(groups).decode(), base64.urlsafe_b64encode(groups).decode()}
+    return found
 
 
 async def _read(stream: aiohttp.StreamReader) -> bytes:

@@ -42,8 +42,6 @@ class Renewed:
     """The credential has a fresh access token."""
 
     credential: StoredCredential
-    response: SeenResponse | None
-    """What the endpoint answered; None when somebody else asked it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +119,7 @@ class TokenRenewer:
             if current.sealed != seen.sealed:
                 if ticket is not None:
                     await self._leases.give_up(ticket)
-                return Renewed(current, None)
+                return Renewed(current)
             if ticket is not None:
                 try:
                     return await self._renew(current, workspace_id)
@@ -158,7 +156,7 @@ class TokenRenewer:
             return RecordRefresh(made, expires_at)
 
         changed = await self._keeper.replace_secrets(actor, credential.vault_id, credential.id, new, command)
-        return Renewed(changed, response)
+        return Renewed(changed)
 
     async def _ask(self, refresh: OAuthRefresh, secrets: Secrets) -> tuple[SeenResponse, bytes]:
         form = {"grant_type": "refresh_token", "refresh_token": secrets["refresh_token"]}
@@ -180,7 +178,7 @@ class TokenRenewer:
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
         ) as response:
-            return await read_response(response, tuple(secrets.values()))
+            return await read_response(response, (*secrets.values(), headers.get("authorization", "").rpartition(" ")[2]))
 
     async def _load(self, workspace_id: WorkspaceId, vault_id: VaultId, identifier: CredentialId) -> StoredCredential:
         credential = await CREDENTIALS.get(self._aggregates, workspace_id, identifier, within=vault_id)

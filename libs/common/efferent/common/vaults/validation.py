@@ -93,8 +93,9 @@ class CredentialProber:
         self, credential: StoredCredential, workspace_id: WorkspaceId
     ) -> tuple[StoredCredential, RefreshOutcome]:
         match await self._renewer.renew(credential, workspace_id):
-            case Renewed(credential=renewed, response=response):
-                return renewed, RefreshOutcome(status="succeeded", http_response=_without_tokens(response))
+            case Renewed(credential=renewed):
+                # A token endpoint's success is a body of fresh tokens: nobody gets to see it.
+                return renewed, RefreshOutcome(status="succeeded", http_response=None)
             case RenewalRefused(response=response):
                 return credential, RefreshOutcome(status="failed", http_response=response)
             case RenewalUnreachable():
@@ -135,11 +136,6 @@ class CredentialProber:
 
 def _seen_without_body(response: aiohttp.ClientResponse) -> SeenResponse:
     return SeenResponse(status_code=response.status, content_type="", body="", body_truncated=True)
-
-
-def _without_tokens(response: SeenResponse | None) -> SeenResponse | None:
-    """A token endpoint's success is a body of fresh tokens: nobody gets to see it."""
-    return response.model_copy(update={"body": "", "body_truncated": True}) if response is not None else None
 
 
 def _status(probe: McpProbe) -> int | None:

@@ -1,6 +1,7 @@
 """``/v1/files``: upload, list, retrieve, download, delete. The same routes with and without beta headers."""
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Final
 
 import orjson
@@ -46,15 +47,16 @@ async def upload(request: web.Request) -> web.Response:
     if request.content_length is not None and request.content_length > bytes_max + FORM_BYTES:
         raise RequestTooLarge(f"file: larger than {bytes_max} bytes")
     form = _UploadForm(request)
-    try:
-        stored, part = await form.read()
-        await services.check_room(actor.workspace_id, stored.digest.size_bytes)
-    except BaseException:
-        await form.discard()
-        raise
-    file = await services.files.upload(
-        actor, stored, filename=part.filename, mime_type=part.content_type, expires_in_s=form.expires_in_s
-    )
+    async with AsyncExitStack() as room:
+        try:
+            stored, part = await form.read()
+            await room.enter_async_context(services.room.held(actor.workspace_id, stored.digest.size_bytes))
+        except BaseException:
+            await form.discard()
+            raise
+        file = await services.files.upload(
+            actor, stored, filename=part.filename, mime_type=part.content_type, expires_in_s=form.expires_in_s
+        )
     return json_shown(FILE, file)
 
 

@@ -50,6 +50,9 @@ class WorkItem(Stored):
     stopped_at: Timestamp | None = None
     lease_until: Timestamp | None = None
     ttl_s: int
+    """How long the lease lasts: the server's own time until a heartbeat asks for another one."""
+    own_ttl_s: int | None = None
+    """The server's own time, which the next worker begins with; None in items of older releases."""
     seen: int = 0
     """Sequence of the session's log up to which nothing calls for another item once this one has stopped."""
     wanted_by: int
