@@ -7,7 +7,7 @@ and query parameters the contract's (tests/conformance/contract.json), statuses 
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from efferent.gateway import app, errors
-from tests.conformance.contract import Route, the_contract
+from tests.conformance.contract import Route, opened, the_contract
 from tools.request_shapes import body_shape
 
 FILE: Final = Path(app.__file__).with_name("openapi.json")
@@ -24,11 +24,17 @@ VERSIONS: Final = ("2023-06-01", "2026-10-21")
 
 _SCHEMAS: Final = "#/components/schemas/"
 _ERROR_ANSWER: Final = {"application/json": {"schema": {"$ref": f"{_SCHEMAS}ErrorEnvelope"}}}
-_ONLY_WRITES: Final = frozenset({409, 412, 413})
+_ONLY_WRITES: Final = frozenset({409, 413})
 """Statuses that a request which changes nothing cannot have."""
+_ONLY_HEARTBEATS: Final = 412
+_TEXT: Final = {"schema": {"type": "string"}}
+_ANSWER_HEADERS: Final = {
+    name: {**_TEXT, "required": True} for name in ("request-id", "anthropic-organization-id", "anthropic-workspace-id")
+}
+_ERROR_HEADERS: Final = {"request-id": {**_TEXT, "required": True}}
+_RETRY_AFTER: Final = {"retry-after": {"description": "Seconds to wait.", "schema": {"type": "string"}}}
 _NEVER_PLANNED: Final = frozenset({405, 500})
 """A wrong method is no operation; a defect is no answer to count on."""
-_OPERATIONS_MAX: Final = 500
 
 Json = dict[str, Any]
 
@@ -42,6 +48,18 @@ class Operation:
     rows: tuple[Route, ...]
     body: type[BaseModel] | None
     summary: str
+
+
+_HEADERS_READ: Final[tuple[tuple[str, str, Callable[[Operation], bool]], ...]] = (
+    ("anthropic-workspace-id", "The workspace of the key, if it is sent.", lambda _: True),
+    (
+        "idempotency-key",
+        "The same key with the same body is done once.",
+        lambda it: it.method == "POST" and it.path in ("/v1/sessions", "/v1/sessions/{session_id}/events"),
+    ),
+    ("last-event-id", "Events after this one come first.", lambda it: it.rows[0].answer == "stream"),
+    ("anthropic-worker-id", "Who polls.", lambda it: it.path.endswith("/work/poll")),
+)
 
 
 def document() -> Json:
@@ -64,7 +82,12 @@ def document() -> Json:
                 "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
             },
             "responses": {
-                str(status): {"description": text, "content": _ERROR_ANSWER} for status, text in _statuses().items()
+                str(status): {
+                    "description": text,
+                    "headers": _ERROR_HEADERS | (_RETRY_AFTER if status == 429 else {}),
+                    "content": _ERROR_ANSWER,
+                }
+                for status, text in _statuses().items()
             },
             "schemas": dict(sorted(schemas.items())),
         },
@@ -88,13 +111,15 @@ def _operations() -> Iterator[Operation]:
     for route in app.all_routes():
         if not isinstance(route, web.RouteDef) or not route.path.startswith("/v1/") or route.method == "HEAD":
             continue
-        rows = tuple(row for row in the_contract().routes if (row.method, _shape(row.path)) == _key(route))
+        known = (*the_contract().routes, *the_contract().own_routes)
+        rows = tuple(row for row in known if (row.method, _shape(row.path)) == _key(route))
+        if not rows:
+            raise ValueError(f"{route.method} {route.path}: neither the contract nor own_routes.py has it")
         handler: Any = route.handler
         body = body_shape(handler)
         if body is None and any(row.body == "json" for row in rows):
             raise ValueError(f"{route.method} {route.path}: no Params model is found for its body")
-        path = rows[0].path if rows else re.sub(r":[^{}]*}", "}", route.path)
-        yield Operation(route.method, path, rows, body, (handler.__doc__ or "").partition("\n")[0])
+        yield Operation(route.method, rows[0].path, rows, body, (handler.__doc__ or "").partition("\n")[0])
 
 
 def _key(route: web.RouteDef) -> tuple[str, str]:
@@ -106,12 +131,13 @@ def _shape(path: str) -> str:
 
 
 def _operation(operation: Operation, schemas: Json) -> Json:
-    described: Json = {"operationId": _operation_id(operation), "summary": operation.summary}
+    operation_id = operation.rows[0].sdk_method.removeprefix("beta.")
+    described: Json = {"operationId": operation_id, "summary": operation.summary}
     described["parameters"] = [*_path_parameters(operation), *_query_parameters(operation), *_headers(operation)]
     body = _request_body(operation, schemas)
     if body is not None:
         described["requestBody"] = body
-    statuses = [status for status in _statuses() if operation.method != "GET" or status not in _ONLY_WRITES]
+    statuses = [status for status in _statuses() if _can_have(operation, status)]
     described["responses"] = {
         "200": _answer(operation),
         **{str(status): {"$ref": f"#/components/responses/{status}"} for status in statuses},
@@ -119,10 +145,10 @@ def _operation(operation: Operation, schemas: Json) -> Json:
     return described
 
 
-def _operation_id(operation: Operation) -> str:
-    if operation.rows:
-        return operation.rows[0].sdk_method.removeprefix("beta.")
-    return f"{operation.method.lower()} {operation.path}"
+def _can_have(operation: Operation, status: int) -> bool:
+    if status == _ONLY_HEARTBEATS:
+        return operation.path.endswith("/heartbeat")
+    return operation.method != "GET" or status not in _ONLY_WRITES
 
 
 def _path_parameters(operation: Operation) -> Iterator[Json]:
@@ -133,6 +159,8 @@ def _path_parameters(operation: Operation) -> Iterator[Json]:
 def _query_parameters(operation: Operation) -> Iterator[Json]:
     merged = {name: schema for row in operation.rows for name, schema in row.query.items()}
     for name, schema in sorted(merged.items()):
+        # What may be null may be left out: a URL has no null.
+        schema = next((member for member in schema.get("anyOf", ()) if member.get("type") == "array"), schema)
         is_list = schema.get("type") == "array"
         yield {"name": f"{name}[]" if is_list else name, "in": "query", "required": False, "schema": schema}
 
@@ -144,6 +172,9 @@ def _headers(operation: Operation) -> Iterator[Json]:
     if betas and all(beta is not None for beta in betas):
         schema = {"type": "string", "enum": sorted({beta for beta in betas if beta is not None})}
         yield {"name": "anthropic-beta", "in": "header", "required": True, "schema": schema}
+    for name, what, is_read in _HEADERS_READ:
+        if is_read(operation):
+            yield {"name": name, "in": "header", "required": False, "description": what, "schema": {"type": "string"}}
 
 
 def _request_body(operation: Operation, schemas: Json) -> Json | None:
@@ -170,9 +201,7 @@ def _body_schema(body: type[BaseModel], schemas: Json) -> Json:
 
 
 def _answer(operation: Operation) -> Json:
-    described: Json = {"description": "What was asked for."}
-    if not operation.rows:
-        return described
+    described: Json = {"description": "What was asked for.", "headers": _ANSWER_HEADERS}
     row = operation.rows[0]
     if row.answer == "bytes":
         described["content"] = {"*/*": {"schema": row.schema}}
@@ -181,7 +210,7 @@ def _answer(operation: Operation) -> Json:
     else:
         different = list({json.dumps(each.schema): each.schema for each in operation.rows}.values())
         schema = different[0] if len(different) == 1 else {"anyOf": different}
-        described["content"] = {"application/json": {"schema": _open(schema)}}
+        described["content"] = {"application/json": {"schema": opened(schema)}}
     return described
 
 
@@ -192,21 +221,12 @@ def _add_named(schemas: Json, nodes: list[Any]) -> None:
     while wanted:
         name = wanted.pop()
         if name not in schemas:
-            schemas[name] = _open(known[name])
+            schemas[name] = opened(known[name])
             wanted += _names(schemas[name])
 
 
 def _names(node: Any) -> list[str]:
     return re.findall(rf'"{_SCHEMAS}([^"]+)"', json.dumps(node))
-
-
-def _open(node: Any) -> Any:
-    """Answers of later releases may have more fields: clients are told so."""
-    if isinstance(node, list):
-        return [_open(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    return {key: _open(value) for key, value in node.items() if (key, value) != ("additionalProperties", False)}
 
 
 def _statuses() -> dict[int, str]:

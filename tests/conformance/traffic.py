@@ -1,4 +1,4 @@
-"""What a test process has seen go out since the last look: its gateways' answers, and webhooks that reached a receiver."""
+"""What a test process has seen since the last look: its gateways' answers, and webhooks that reached a receiver."""
 
 import json
 import os

@@ -6,10 +6,16 @@ from typing import get_args
 
 import pytest
 
+from efferent.common import api_keys, workspaces
 from efferent.common.control.kinds import KINDS
 from efferent.common.domain.control.aggregate import VERSION, Change, Deed
+from efferent.common.ports import RawRecord
 
-FILES = sorted((Path(__file__).parent / "control").glob("v*/*.json"))
+ALL_FILES = sorted((Path(__file__).parent / "control").glob("v*/*.json"))
+OWN_RECORDS = {"api_key": api_keys.ApiKeyRecord, "workspace": workspaces.WorkspaceRecord}
+"""What is no resource of the API and has a record of its own."""
+OWN_FILES = [path for path in ALL_FILES if path.stem.partition(".")[0] in OWN_RECORDS]
+FILES = [path for path in ALL_FILES if path not in OWN_FILES]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -27,3 +33,16 @@ def test_a_control_record_that_was_ever_written_is_read_and_written_the_same(pat
 def test_every_kind_and_deed_has_its_golden_file() -> None:
     wanted = {f"{kind.name}.{deed}" for kind in KINDS.values() for deed in kind.deeds}
     assert wanted == {path.stem.partition("-")[0] for path in FILES if path.parent.name == f"v{VERSION}"}
+
+
+@pytest.mark.parametrize("path", OWN_FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_record_of_a_key_or_workspace_that_was_ever_written_is_read_and_written_the_same(path: Path) -> None:
+    decode = api_keys.decode if path.stem.startswith("api_key") else workspaces.decode
+    record = decode(RawRecord(1, "control.x.y", path.read_bytes(), 0))
+    assert record.type == path.stem.partition("-")[0]
+    assert json.loads(record.model_dump_json()) == json.loads(path.read_text())
+
+
+def test_every_deed_of_keys_and_workspaces_has_its_golden_file() -> None:
+    wanted = {deed for record in OWN_RECORDS.values() for deed in get_args(record.model_fields["type"].annotation)}
+    assert wanted == {path.stem.partition("-")[0] for path in OWN_FILES}

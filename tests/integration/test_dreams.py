@@ -8,6 +8,7 @@ import anthropic
 import pytest
 from anthropic import AsyncAnthropic
 
+from tests.support.efferent_server import EfferentServer
 from tests.support.model_control import ModelControl
 from tests.support.playing import MODEL, Played, bash, fresh_name, message, text_of
 
@@ -163,3 +164,26 @@ async def test_a_model_that_fails_fails_it(client: AsyncAnthropic, model: ModelC
     assert failed.status == "failed"
     assert failed.error is not None
     assert failed.error.type == "internal_error"
+
+
+async def test_killed_services_neither_lose_nor_double_it(
+    client: AsyncAnthropic, model: ModelControl, server: EfferentServer
+) -> None:
+    store_id, name = await store_with(client, tea="green")
+    session_id = await past_session(client, "I like black tea now.")
+    gate = fresh_name()
+    instructions = await told(
+        model, bash(f"printf black >> /mnt/memory/{name}-dream/tea.md"), {"text": "done", "gate": gate}
+    )
+    dream = await client.beta.dreams.create(inputs=inputs(store_id, session_id), model=MODEL, instructions=instructions)
+    server.kill("automation")
+    await model.waiting(gate)
+    server.kill("automation")
+    server.kill("brain")
+    await model.open(gate)
+    done = await ended(client, dream.id)
+    assert done.status == "completed"
+    (output,) = done.outputs
+    assert await contents(client, output.memory_store_id) == {"/tea.md": "greenblack"}
+    stores = [found.name async for found in client.beta.memory_stores.list(limit=100)]
+    assert stores.count(f"{name} (dream)") == 1

@@ -123,15 +123,19 @@ async def test_no_secret_is_in_any_file_log_or_answer(tmp_path: Path) -> None:
                     await use(told)
                 await recorder.ask("GET", f"/v1/sessions/{played.id}/events?limit=1000")
                 await played.until_idle(message("bye"))
-                arguments = b"".join(
-                    Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (server.process_id, *server.pids().values())
-                )
+                arguments = await asyncio.to_thread(_arguments, server)
         finally:
             assert server.stop() == 0
     assert secrets.found_in(arguments) == []
     assert server.nats_token.encode() not in arguments
     _search_answers(told)
     _search_files(told)
+
+
+def _arguments(server: EfferentServer) -> bytes:
+    """What everybody on the machine sees of the server's processes."""
+    pids = (server.process_id, *server.pids().values())
+    return b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids)
 
 
 def _search_answers(told: Told) -> None:

@@ -177,9 +177,10 @@ def test_a_log_that_answers_is_told_with_what_it_holds(
     with_log(lambda log: log.last_sequence())
     found = examined(capsys)[1]
     assert [each["text"] for each in found["log"]] == [
-        "SESSIONS holds 0 records, 0 MiB",
-        "CONTROL holds 0 records, 0 MiB",
+        *(f"{name} holds 0 records, 0 MiB" for name in ("SESSIONS", "CONTROL", "WORK", "KEYS")),
+        *(f"{name}: stream not found" for name in ("WEBHOOKS", "WEBHOOK_FAILURES")),
     ]
+    assert [each["remedy"] for each in found["log"]][-1] == "the first start makes it"
     assert states(found["blobs"]) == {"ok"}
 
 

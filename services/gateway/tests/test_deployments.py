@@ -222,6 +222,17 @@ async def test_archived_parts_are_refused(served: Served) -> None:
     assert "is archived" in refused.error[2]
 
 
+async def test_an_update_to_what_cannot_take_the_resources_it_keeps_is_refused(served: Served) -> None:
+    made = await make(served, resources=[{"type": "github_repository", "url": "https://github.com/a/b"}])
+    hosted = await served.call("POST", "/v1/environments", {"name": made["id"], "config": {"type": "self_hosted"}})
+    path, moved = f"/v1/deployments/{made['id']}", {"environment_id": hosted.body["id"]}
+    refused = await served.call("POST", path, moved)
+    assert refused.error[:2] == (400, "invalid_request_error")
+    assert "is self-hosted" in refused.error[2]
+    assert (await served.call("GET", path)).body == made
+    assert (await served.call("POST", path, {"resources": [], **moved})).status == 200
+
+
 async def test_an_archived_deployment_can_only_be_read(served: Served) -> None:
     made = await make(served, schedule=HOURLY)
     path = f"/v1/deployments/{made['id']}"

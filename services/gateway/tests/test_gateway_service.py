@@ -11,6 +11,7 @@ import pytest
 
 from efferent.common.domain.ids import BrainId
 from efferent.common.hands_api import sandbox_pb2, sandbox_pb2_grpc
+from efferent.common.jetstream import api
 from efferent.common.jetstream.live import PresenceBeacon
 from efferent.common.ports import LogUnavailable
 from efferent.common.runtime import nats_server
@@ -84,6 +85,19 @@ async def test_with_a_brain_and_hands_a_gateway_is_ready(nats_address: ServerAdd
             assert answer.body["checks"] == {name: {"ready": True, "reason": ""} for name in names}
         finally:
             await beacon.stop()
+
+
+async def test_readiness_names_the_stream_that_takes_no_appends(tmp_path: Path) -> None:
+    spec = nats_server.ServerSpec(tmp_path / "nats", nats_server.free_port(), nats_server.new_token())
+    async with (
+        nats_server.running(spec) as nats,
+        serve(ServerAddress(nats.url, nats.token), tmp_path / "data") as served,
+    ):
+        checks = (await served.call("GET", "/readyz")).body["checks"]
+        assert checks["log"] == {"ready": True, "reason": ""}
+        await api.call(served.connection, "STREAM.DELETE.KEYS", {})
+        checks = (await served.call("GET", "/readyz")).body["checks"]
+        assert checks["log"] == {"ready": False, "reason": "the log does not take appends (KEYS)"}
 
 
 async def test_a_port_in_use_fails_the_start_and_leaves_nothing_behind(served: Served, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import aiohttp
+import orjson
 import pytest
 from aiohttp import web
 
@@ -12,6 +13,7 @@ from efferent.common.runtime.clock import RandomSeeds
 from efferent.gateway.app import all_routes
 from services.gateway.tests.gateway_rig import BETA, VERSION, Answer, Served
 
+MODEL: Final = "claude-sonnet-5-5"
 SKILL: Final = b"---\nname: greeting\ndescription: Greets.\n---\nSay hello.\n"
 BETAS: Final = {
     "/v1/dreams": f"{BETA},dreaming-2026-04-21",
@@ -63,13 +65,24 @@ async def one_of_each(served: Served) -> dict[str, str]:
     seed = RandomSeeds().seed()
     agent = await create(served, "/v1/agents", {"name": "a", "model": "offline/echo"})
     environment = await create(served, "/v1/environments", {"name": seed, "config": {"type": "self_hosted"}})
-    session = await create(served, "/v1/sessions", {"agent": agent["id"], "environment_id": environment["id"]})
+    await create(served, "/v1/sessions", {"agent": agent["id"], "environment_id": environment["id"]})
+    work = await served.call("GET", f"/v1/environments/{environment['id']}/work")
+    cloud = await create(served, "/v1/environments", {"name": f"{seed} cloud"})
+    session = await create(served, "/v1/sessions", {"agent": agent["id"], "environment_id": cloud["id"]})
     threads = await served.call("GET", f"/v1/sessions/{session['id']}/threads")
     vault = await create(served, "/v1/vaults", {"display_name": "v"})
     credential = BODIES["POST", "/v1/vaults/{vault_id}/credentials"]
     store = await create(served, "/v1/memory_stores", {"name": "m"})
     memory = await create(served, f"/v1/memory_stores/{store['id']}/memories", {"path": "/b.md", "content": "b"})
     file = await upload(served, "/v1/files", "file", "notes.txt", b"notes")
+    attached = {"type": "file", "file_id": file["id"]}
+    dream = {
+        "model": MODEL,
+        "inputs": [
+            {"type": "memory_store", "memory_store_id": store["id"]},
+            {"type": "sessions", "session_ids": [session["id"]]},
+        ],
+    }
     skill = await upload(served, "/v1/skills", "files[]", "greeting/SKILL.md", SKILL)
     message = {"type": "user.message", "content": [{"type": "text", "text": "go"}]}
     schedule = {"type": "cron", "expression": "0 9 * * *", "timezone": "UTC"}
@@ -80,14 +93,21 @@ async def one_of_each(served: Served) -> dict[str, str]:
         "initial_events": [message],
         "schedule": schedule,
     }
+    inputs = [
+        {"type": "memory_store", "memory_store_id": store["id"]},
+        {"type": "sessions", "session_ids": [session["id"]]},
+    ]
+    dream = {"inputs": inputs, "model": "offline/echo"}
+    # Of webhook endpoints there is none: their routes refuse such a key before they look for one.
     return {
         "agent_id": agent["id"],
         "environment_id": environment["id"],
+        "cloud_id": cloud["id"],
         "key_id": (await create(served, f"/v1/environments/{environment['id']}/keys", {}))["id"],
-        "work_id": "work_aaaaaaaaaaaaaaaaaaaaaaaa",
+        "work_id": work.body["data"][0]["id"],
         "session_id": session["id"],
         "thread_id": threads.body["data"][0]["id"],
-        "resource_id": "sesrsc_aaaaaaaaaaaaaaaaaaaaaaaa",
+        "resource_id": (await create(served, f"/v1/sessions/{session['id']}/resources", attached))["id"],
         "vault_id": vault["id"],
         "credential_id": (await create(served, f"/v1/vaults/{vault['id']}/credentials", credential))["id"],
         "memory_store_id": store["id"],
@@ -98,7 +118,7 @@ async def one_of_each(served: Served) -> dict[str, str]:
         "version": skill["latest_version_id"],
         "deployment_id": (await create(served, "/v1/deployments", deployment))["id"],
         "deployment_run_id": "drun_aaaaaaaaaaaaaaaaaaaaaaaa",
-        "dream_id": "drm_aaaaaaaaaaaaaaaaaaaaaaaa",
+        "dream_id": (await create(served, "/v1/dreams", dream))["id"],
         "user_profile_id": (await create(served, "/v1/user_profiles", {}))["id"],
         "webhook_endpoint_id": "whe_aaaaaaaaaaaaaaaaaaaaaaaa",
     }
@@ -148,6 +168,90 @@ async def test_no_list_shows_anything_of_another_workspace(served: Served) -> No
         answer = await ask(served, other, method, pattern, ids)
         assert answer.status == 200, (pattern, answer.body)
         assert answer.body["data"] == [], pattern
+
+
+def naming(ids: Mapping[str, str], mine: Mapping[str, str]) -> list[tuple[str, str, Any]]:
+    """Requests of one workspace whose body or query names one resource of ``ids``; the rest of it is ``mine``."""
+    session = {"agent": mine["agent_id"], "environment_id": mine["environment_id"]}
+    cloud = {"agent": mine["agent_id"], "environment_id": mine["cloud_id"]}
+    text = [{"type": "text", "text": "go"}]
+    deployment = {"name": "d", **session, "initial_events": [{"type": "user.message", "content": text}]}
+    source = {"type": "file", "file_id": ids["file_id"]}
+    message = {"type": "user.message", "content": [{"type": "document", "source": source}]}
+    skills = [{"type": "custom", "skill_id": ids["skill_id"]}]
+    store = {"type": "memory_store", "memory_store_id": ids["memory_store_id"]}
+    file = {"type": "file", "file_id": ids["file_id"]}
+
+    def dream(store_id: str, session_id: str) -> dict[str, Any]:
+        stores = {"type": "memory_store", "memory_store_id": store_id}
+        return {"model": MODEL, "inputs": [stores, {"type": "sessions", "session_ids": [session_id]}]}
+
+    def both(path: str, body: dict[str, Any]) -> list[tuple[str, str, Any]]:
+        """The ways in which sessions and deployments name others."""
+        return [
+            ("POST", path, body | {"agent": ids["agent_id"]}),
+            ("POST", path, body | {"environment_id": ids["environment_id"]}),
+            ("POST", path, body | {"vault_ids": [ids["vault_id"]]}),
+            ("POST", path, body | {"resources": [store]}),
+            ("POST", path, body | {"environment_id": mine["cloud_id"], "resources": [file]}),
+        ]
+
+    return [
+        *both("/v1/sessions", session),
+        *both("/v1/deployments", deployment),
+        ("POST", f"/v1/sessions/{mine['session_id']}", {"vault_ids": [ids["vault_id"]]}),
+        ("POST", f"/v1/sessions/{mine['session_id']}/resources", file),
+        ("POST", f"/v1/sessions/{mine['session_id']}/events", {"events": [message]}),
+        ("POST", "/v1/sessions", cloud | {"initial_events": [message]}),
+        ("POST", "/v1/agents", {"name": "a", "model": MODEL, "skills": skills}),
+        ("POST", "/v1/dreams", dream(ids["memory_store_id"], mine["session_id"])),
+        ("POST", "/v1/dreams", dream(mine["memory_store_id"], ids["session_id"])),
+        ("GET", f"/v1/sessions?agent_id={ids['agent_id']}", None),
+        ("GET", f"/v1/sessions?deployment_id={ids['deployment_id']}", None),
+        ("GET", f"/v1/sessions?memory_store_id={ids['memory_store_id']}", None),
+        ("GET", f"/v1/deployments?agent_id={ids['agent_id']}", None),
+        ("GET", f"/v1/deployment_runs?deployment_id={ids['deployment_id']}", None),
+        ("GET", f"/v1/files?scope_id={ids['session_id']}", None),
+        ("GET", f"/v1/files?ids[]={ids['file_id']}", None),
+    ]
+
+
+def nowhere(ids: Mapping[str, str]) -> dict[str, str]:
+    """Ids of the same kinds that nothing has."""
+    return {name: f"{text.partition('_')[0]}_{'a' * 24}" for name, text in ids.items()}
+
+
+@pytest.mark.timeout(60)
+async def test_naming_a_resource_of_another_workspace_is_as_naming_one_that_nobody_has(served: Served) -> None:
+    """Also in bodies and queries: neither used nor told of."""
+    theirs = await one_of_each(served)
+    own_key = served.key
+    _, served.key = await served.new_workspace()
+    try:
+        mine = await one_of_each(served)
+        unknown = nowhere(theirs)
+        wrong: list[Any] = []
+        requests = zip(naming(theirs, mine), naming(unknown, mine), strict=True)
+        for (method, path, body), (_, unknown_path, unknown_body) in requests:
+            found = await served.call(method, path, body, headers=headers(served, path, served.key))
+            expected = await served.call(method, unknown_path, unknown_body, headers=headers(served, path, served.key))
+            if (found.status, said(found, theirs)) != (expected.status, said(expected, unknown)):
+                wrong.append((method, path, found.body, expected.body))
+            elif method == "POST":
+                assert found.status in (400, 404), (path, body)
+            else:
+                assert found.status in (400, 404) or found.body["data"] == [], path
+        assert wrong == []
+    finally:
+        served.key = own_key
+
+
+def said(answer: Answer, ids: Mapping[str, str]) -> str:
+    """The answer's text without the ids that were named and without what differs between any two answers."""
+    text = orjson.dumps({name: value for name, value in answer.body.items() if name != "request_id"}).decode()
+    for identifier in ids.values():
+        text = text.replace(identifier, "...")
+    return text
 
 
 @pytest.mark.parametrize(

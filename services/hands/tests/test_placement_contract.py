@@ -12,6 +12,7 @@ import pytest
 
 from efferent.common.blobs.local_folder import LocalFolderBlobs
 from efferent.common.hands_api import sandbox_pb2 as wire
+from efferent.hands.collector import MEMORIES_MAX
 from services.hands.tests.hands_client import SESSION, Client, Outcome, Running, Start
 
 
@@ -158,6 +159,41 @@ async def test_memory_changes_are_collected_and_the_store_wins(hands: Running, b
     await prepare(client, "p2", stores=[wire.PlacedStore(path="/mnt/memory/notes", memories=after)])
     assert not (await collect(client)).memories
     assert (await read(client, "/mnt/memory/notes/changed.md", "p2")).ok() == "somebody else"
+
+
+async def test_a_memory_that_is_only_out_of_sight_is_not_deleted(hands: Running, blobs: LocalFolderBlobs) -> None:
+    client, root = hands.client, hands.session_folder() / "memory/notes"
+    await blobs.put("memstore_one/1", b"one")
+    paths = ("/zz/last.md", "/wide\u3000space.md", "/fixed\u00a0space.md", "/closed/a.md", "/replaced.md")
+    placed = [memory(path, "one", "memstore_one/1") for path in paths]
+    await prepare(client, "p1", stores=[wire.PlacedStore(path="/mnt/memory/notes", memories=placed)])
+    assert not (await collect(client)).memories
+    (root / "replaced.md").unlink()
+    (root / "replaced.md").symlink_to("wide\u3000space.md")
+    (root / "closed").chmod(0)
+    (root / "aa").mkdir()
+    for number in range(MEMORIES_MAX):
+        (root / "aa" / f"{number}").touch()
+    try:
+        changes = (await collect(client)).memories
+        assert [change.path for change in changes if change.deleted] == []
+        (root / "zz/last.md").unlink()
+        gone = [change.path for change in (await collect(client)).memories if change.deleted]
+        assert gone == ["/zz/last.md"]
+    finally:
+        (root / "closed").chmod(0o755)
+
+
+async def test_outputs_of_any_name_are_collected(hands: Running) -> None:
+    folder = hands.session_folder() / "outputs"
+    await collect(hands.client)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ["a: b?.txt", "new\nline", "wide\u3000space"]
+    for name in (*names, b"not \xff text".decode(errors="surrogateescape")):
+        (folder / name).write_text("x")
+    found = (await collect(hands.client)).outputs
+    assert sorted(item.path for item in found) == sorted(names)
+    assert [await output(hands.client, item) for item in found] == [b"x"] * 3
 
 
 async def test_outputs_are_collected_once_until_they_change(client: Client) -> None:

@@ -1,5 +1,6 @@
 """Folding from parsed JSON gives what decoding and folding gives, on random stories and for every kind of event."""
 
+import itertools
 import json
 from functools import reduce
 from pathlib import Path
@@ -13,8 +14,7 @@ from efferent.common.domain.evolve import evolve, fold, fold_events
 from efferent.common.domain.replacing import replace
 from efferent.common.domain.state import SessionState
 from efferent.common.domain.timestamp import Timestamp
-from efferent.common.ports import LogUnreadable
-from efferent.common.record_folding import _EVENTS, TIME_ONLY, fold_entries
+from efferent.common.record_folding import _EVENTS, TIME_ONLY, facts_of, fold_facts
 from efferent.common.testing.specification import Story, call, message, say, toolset
 
 GOLDEN = Path(__file__).parents[4] / "tests" / "golden" / "events" / "v1"
@@ -37,10 +37,16 @@ def entries_of(made: Story) -> list[list[dict[str, Any]]]:
     return [orjson.loads(codec.encode(record))["entries"] for record in made.records]
 
 
+def folded(state: SessionState | None, entries: list[dict[str, Any]]) -> SessionState | None:
+    [facts] = facts_of([entries])
+    assert facts is not None
+    return fold_facts(state, facts)
+
+
 def test_a_story_folds_to_the_same_state_at_every_record() -> None:
     made, quick = story(), None
     for index, entries in enumerate(entries_of(made), start=1):
-        quick = fold_entries(quick, entries)
+        quick = folded(quick, entries)
         assert quick == fold(None, made.records[:index])
     assert quick == made.state
 
@@ -59,10 +65,15 @@ def test_facts_that_only_tell_the_time_change_nothing_else(name: str) -> None:
     for state in (made := story()).state, fold(None, made.records[:3]):
         assert isinstance(state, SessionState)
         assert evolve(state, event) == replace(state, last_at=late)
-        assert fold_entries(state, [{"event": raw | {"processed_at": late}}]) == replace(state, last_at=late)
+        assert folded(state, [{"event": raw | {"processed_at": late}}]) == replace(state, last_at=late)
+
+
+def test_records_that_are_decoded_together_are_those_decoded_one_by_one() -> None:
+    together = entries_of(story())
+    assert facts_of(together) == [*itertools.chain(*(facts_of([entries]) for entries in together))]
 
 
 @pytest.mark.parametrize("entry", [{}, {"event": {}}, {"event": {"type": "no.such_event"}}, {"event": 5}])
-def test_what_is_no_event_is_unreadable(entry: dict[str, Any]) -> None:
-    with pytest.raises(LogUnreadable):
-        fold_entries(story().state, [entry])
+def test_what_is_no_event_is_unreadable_and_spoils_no_other_record(entry: dict[str, Any]) -> None:
+    first, second, *_ = entries_of(story())
+    assert facts_of([first, [entry], second]) == [*facts_of([first]), None, *facts_of([second])]

@@ -34,9 +34,7 @@ def core(secret: str) -> str:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @given(secret=SECRETS, before=AROUND, after=AROUND)
-def test_no_encoding_of_a_longer_text_shows_a_secret_in_it(
-    encoding: str, secret: str, before: str, after: str
-) -> None:
+def test_no_encoding_of_a_longer_text_shows_a_secret_in_it(encoding: str, secret: str, before: str, after: str) -> None:
     written = ENCODINGS[encoding](f"{before}{secret}{after}")
     assert scrub(written, [secret]) != written
 

@@ -86,6 +86,12 @@ def test_a_worker_may_choose_its_time_to_live_within_limits(desired_s: int, give
     assert beat.item.lease_until == later(T0, given_s)
 
 
+def test_the_time_to_live_that_a_worker_asked_for_ends_with_its_lease() -> None:
+    short = work.heartbeat(polled(), T0, expected=work.NO_HEARTBEAT, ttl_s=4).item
+    again = work.acknowledge(polled(later(T0, 4), "b", short), later(T0, 5))
+    assert (again.ttl_s, again.lease_until) == (TTL_S, later(T0, 5 + TTL_S))
+
+
 def test_a_lease_that_runs_out_puts_the_item_back_and_the_first_heartbeat_is_first_again() -> None:
     item, end = active(), later(T0, TTL_S)
     assert work.at(item, later(T0, TTL_S - 1)) == item

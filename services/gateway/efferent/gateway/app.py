@@ -265,7 +265,8 @@ class Gateway:
         readiness = context.readiness
         readiness.add("nats", readiness_checks.nats_connected(context.connection))
         readiness.add("blobs", readiness_checks.blobs_writable(context.blobs))
-        readiness.add("log", readiness_checks.log_writable(self._log_health, context.control_log))
+        log_writable = readiness_checks.log_writable(self._log_health, context.connection, context.control_log)
+        readiness.add("log", log_writable)
         readiness.add("control", readiness_checks.control_caught_up(context.control, context.control_log))
         readiness.add("sessions", session_services.check)
         readiness.add("brain", readiness_checks.brain_present(self._presence))

@@ -1,7 +1,7 @@
 """Whether the log takes appends, as far as this gateway can know without writing.
 
-A log that has just refused an append is in doubt until it takes one. ``/readyz`` then appends a record of its own,
-which nobody reads; while all is well it appends nothing.
+``/readyz`` asks each stream with an append that it must refuse. A log that has just failed an append is in doubt until
+it takes one: then a record of its own, which nobody reads, is appended too.
 """
 
 import shutil
@@ -11,13 +11,13 @@ from typing import Final
 
 from efferent.common.domain.ids import SessionId
 from efferent.common.domain.record import Record, Side, StoredRecord
-from efferent.common.jetstream import subjects
+from efferent.common.jetstream import probing, subjects
+from efferent.common.jetstream.connection import Connection
 from efferent.common.ports import ControlLog, LogConflict, LogUnavailable, RawRecord, SessionLog
 
 DISK_FREE_BYTES_MIN: Final = 16 * 1024 * 1024
 """Free space of the data folder below which appends are about to fail."""
 
-_NEVER_REACHED: Final = 2**53
 _PROBE: Final = subjects.control("probe", "readiness")
 
 
@@ -28,18 +28,19 @@ class LogHealth:
         self._data_dir = data_dir
         self.in_doubt = False
 
-    async def check(self, control_log: ControlLog) -> str | None:
+    async def check(self, connection: Connection, control_log: ControlLog) -> str | None:
         """None when the log takes appends."""
         if (free := _free_bytes(self._data_dir)) is not None and free < DISK_FREE_BYTES_MIN:
             return f"the disk of the data folder is full: {free} bytes are free"
+        if unwilling := await probing.unwilling_streams(connection):
+            return f"the log does not take appends ({', '.join(unwilling)})"
+        if not self.in_doubt:
+            return None
         try:
-            if self.in_doubt:
-                newest = await control_log.last(_PROBE)
-                await control_log.append(_PROBE, b"{}", expected=newest.sequence if newest is not None else 0)
-            else:  # a fence that never holds: refused by a log that works, not answered by one that does not
-                await control_log.append(_PROBE, b"{}", expected=_NEVER_REACHED)
-        except LogConflict:
-            pass
+            newest = await control_log.last(_PROBE)
+            await control_log.append(_PROBE, b"{}", expected=newest.sequence if newest is not None else 0)
+        except LogConflict:  # another gateway does the same
+            return None
         except LogUnavailable:
             return "the log does not take appends"
         return None

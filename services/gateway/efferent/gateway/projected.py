@@ -6,13 +6,9 @@ from typing import Literal, NamedTuple
 
 from efferent.common.domain.ids import SessionId, WorkspaceId
 from efferent.common.domain.state import SessionState
-from efferent.gateway.public_events import Position
+from efferent.gateway.public_events import ListedEvent, Position
 
 Order = Literal["asc", "desc"]
-
-
-ListedEvent = tuple[int, str, str | None, str]
-"""What lists and filters need of an event: its entry in the record, type, thread and ``processed_at``."""
 
 
 class Folded(NamedTuple):

@@ -27,6 +27,9 @@ class Position(NamedTuple):
         return f"{self.sequence}-{self.entry}"
 
 
+ListedEvent = tuple[int, str, str | None, str]
+"""What lists and filters need of an event: its entry in the record, type, thread and ``processed_at``."""
+
 BEFORE_ALL: Final = Position(0, 0)
 
 
@@ -65,6 +68,18 @@ def parse_record(payload: bytes) -> list[dict[str, Any]]:
         return entries
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise LogUnreadable(f"not a record: {type(error).__name__}") from error
+
+
+def listed_events(entries: Iterable[dict[str, Any]]) -> list[ListedEvent]:
+    """What lists and filters need of those events that clients may see, in order. Raises LogUnreadable."""
+    try:
+        return [
+            (index, event["type"], entry.get("thread"), event["processed_at"])
+            for index, entry in enumerate(entries)
+            if not (event := entry["event"])["type"].startswith(_INTERNAL_PREFIX)
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise LogUnreadable(f"not an event: {type(error).__name__}") from error
 
 
 def public_events(sequence: int, entries: Iterable[dict[str, Any]]) -> list[PublicEvent]:

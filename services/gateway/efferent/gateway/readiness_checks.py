@@ -36,11 +36,11 @@ def blobs_writable(blobs: BlobStore) -> ReadinessCheck:
     return check
 
 
-def log_writable(health: LogHealth, control_log: ControlLog) -> ReadinessCheck:
+def log_writable(health: LogHealth, connection: Connection, control_log: ControlLog) -> ReadinessCheck:
     """The log takes appends."""
 
     async def check() -> str | None:
-        return await health.check(control_log)
+        return await health.check(connection, control_log)
 
     return check
 

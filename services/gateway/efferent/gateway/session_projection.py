@@ -14,17 +14,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import orjson
+
 from efferent.common.domain.evolve import fold
 from efferent.common.domain.ids import SessionId
 from efferent.common.domain.state import SessionState
 from efferent.common.ports import LogUnreadable, SessionLog
-from efferent.common.record_folding import fold_entries
+from efferent.common.record_folding import Facts, facts_of, fold_facts
 from efferent.gateway.errors import Overloaded
 from efferent.gateway.event_index import EventIndex, delete_file, is_damage
 from efferent.gateway.index_writer import IndexWriter
 from efferent.gateway.progress import Progress
 from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
-from efferent.gateway.public_events import Position, PublicEvent
+from efferent.gateway.public_events import ListedEvent, Position
 from efferent.gateway.session_states import SessionStates
 
 RECORDS_WAITING_MAX: Final = 10_000
@@ -44,7 +46,8 @@ class CommittedRecord(NamedTuple):
     session_id: SessionId
     sequence: int
     previous: int
-    events: Sequence[PublicEvent]
+    listed: Sequence[ListedEvent]
+    """Its public events."""
     entries: Sequence[dict[str, Any]]
     """The whole record as parsed; looked into only when its effect is not known already."""
 
@@ -123,9 +126,11 @@ class SessionProjection:
             return
         await self._load_states(records)
         changes = Changes(applied=records[-1].sequence, records=len(records))
+        facts = self._facts(records)
         for record in records:
             try:
-                folded = self._folded_next(record) or await self._fold(record)
+                known = facts.get(record.sequence)
+                folded = self._folded_next(record, known) or await self._fold(record, known)
             except LogUnreadable as error:
                 where = {"session_id": record.session_id, "sequence": record.sequence}
                 _log.error("cannot fold a record: %s", error, extra=where)
@@ -138,9 +143,8 @@ class SessionProjection:
                 if deletion is not None:
                     changes.deletions[record.session_id] = deletion
                 continue
-            if record.events:
-                listed = [(event.position[1], event.type, event.thread, event.processed_at) for event in record.events]
-                changes.events.append((record.sequence, record.session_id, listed))
+            if record.listed:
+                changes.events.append((record.sequence, record.session_id, record.listed))
             changes.states[record.session_id] = folded
         for session_id, folded in changes.states.items():
             self.states.will_write(session_id, folded.sequence)
@@ -226,12 +230,22 @@ class SessionProjection:
             for session_id, folded in (await self.stored(sorted(missing))).items():
                 self.states.put(session_id, folded)
 
-    def _folded_next(self, record: CommittedRecord) -> Folded | None:
-        """The state after the record when it is the one that follows the known state. Raises LogUnreadable."""
+    def _facts(self, records: Sequence[CommittedRecord]) -> dict[int, Facts | None]:
+        """The facts of those records, by sequence, that are beyond what is known; None: not readable."""
+        news = [
+            record
+            for record in records
+            if (known := self.states.get(record.session_id)) is None or known.sequence < record.sequence
+        ]
+        decoded = facts_of(record.entries for record in news)
+        return dict(zip((record.sequence for record in news), decoded, strict=True))
+
+    def _folded_next(self, record: CommittedRecord, facts: Facts | None) -> Folded | None:
+        """The state after the record when it is the one that follows the known state."""
         known = self.states.get(record.session_id)
-        if known is None or known.sequence != record.previous or record.session_id in self._gone:
+        if facts is None or known is None or known.sequence != record.previous or record.session_id in self._gone:
             return None
-        state = fold_entries(known.state, record.entries)
+        state = fold_facts(known.state, facts)
         return self._keep(record.session_id, state, record.sequence) if state is not None else None
 
     def _keep(self, session_id: SessionId, state: SessionState, sequence: int) -> Folded:
@@ -239,8 +253,11 @@ class SessionProjection:
         self.states.put(session_id, folded)
         return folded
 
-    async def _fold(self, record: CommittedRecord) -> Folded | None:
-        """The newest known state of the record's session, at least up to the record; None when the session is gone."""
+    async def _fold(self, record: CommittedRecord, facts: Facts | None) -> Folded | None:
+        """The newest known state of the record's session, at least up to the record; None when the session is gone.
+
+        Raises LogUnreadable.
+        """
         if record.session_id in self._gone:
             return None
         known = self.states.get(record.session_id)
@@ -248,7 +265,9 @@ class SessionProjection:
             return known
         state, sequence = (known.state, known.sequence) if known is not None else (None, 0)
         if sequence == record.previous:
-            state, sequence = fold_entries(state, record.entries), record.sequence
+            if facts is None and (facts := facts_of([record.entries])[0]) is None:
+                raise LogUnreadable("one of its events has no known shape")
+            state, sequence = fold_facts(state, facts), record.sequence
         else:
             async for stored in self._log.read(record.session_id, after=sequence, reach=record.sequence):
                 state, sequence = fold(state, (stored.record,)), stored.sequence
@@ -258,12 +277,12 @@ class SessionProjection:
 
     def _deletion(self, record: CommittedRecord, folded: Folded | None) -> Deletion | None:
         """What has still to be done after the record, when it is the last one of a deleted session."""
-        if not record.events or record.events[-1].type != "session.deleted":
+        if not record.listed or record.listed[-1][1] != "session.deleted":
             return None
         if folded is None:
             return self._gone.get(record.session_id)
-        last = record.events[-1]
-        return Deletion(record.session_id, folded.state.workspace_id, last.position.sequence, last.json())
+        last = orjson.dumps(record.entries[record.listed[-1][0]]["event"])
+        return Deletion(record.session_id, folded.state.workspace_id, record.sequence, last)
 
     def _wrote(self, changes: Changes) -> None:
         self.progress.advance(changes.applied)

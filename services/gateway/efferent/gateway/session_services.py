@@ -32,7 +32,7 @@ from efferent.common.ports import (
 )
 from efferent.gateway.errors import Overloaded
 from efferent.gateway.live import LiveHub, Unsubscribe
-from efferent.gateway.public_events import parse_record, public_events
+from efferent.gateway.public_events import listed_events, parse_record, public_events
 from efferent.gateway.session_deletion import (
     TOMBSTONE_KIND,
     Belongings,
@@ -200,12 +200,13 @@ class SessionServices:
             return None
         try:
             entries = parse_record(payload)
-            events = public_events(raw.sequence, entries)
+            listed = listed_events(entries)
+            if self.hub.is_watched(session_id):
+                self.hub.record(session_id, raw.sequence, public_events(raw.sequence, entries))
         except LogUnreadable as error:
             _log.error("unreadable record: %s", error, extra={"session_id": session_id, "sequence": raw.sequence})
             return None
-        self.hub.record(session_id, raw.sequence, events)
-        return CommittedRecord(session_id, raw.sequence, raw.previous, events, entries)
+        return CommittedRecord(session_id, raw.sequence, raw.previous, listed, entries)
 
     async def _sweep(self) -> None:
         """Finish deletions that were left half done, first those that happened while this gateway was down."""

@@ -16,7 +16,8 @@ from efferent.common.net.public_addresses import AddressPolicy
 from efferent.common.ports import Clock, ControlLog, IdSource, LogError
 from efferent.common.secrets.box import SecretBox
 from efferent.common.secrets.root_key import RootKey
-from efferent.common.vaults.keeper import VaultKeeper, shred_leftovers
+from efferent.common.vaults.keeper import VaultKeeper
+from efferent.common.vaults.leftovers import Leftovers
 from efferent.common.vaults.oauth import TokenRenewer
 from efferent.common.vaults.validation import CredentialProber
 
@@ -49,12 +50,12 @@ class VaultServices:
         clock: Clock,
         ids: IdSource,
     ) -> None:
-        self._control_log = control_log
-        self._keys = JetStreamDataKeys(connection)
+        keys = JetStreamDataKeys(connection)
         self._http = open_session(policy)
         self._sweep: asyncio.Task[None] | None = None
-        self.box = SecretBox(self._keys, roots)
+        self.box = SecretBox(keys, roots)
         self.keeper = VaultKeeper(aggregates, self.box)
+        self._leftovers = Leftovers(control_log, keys, self.keeper)
         renewer = TokenRenewer(aggregates, self.keeper, JetStreamLeases(connection), self._http, clock, ids)
         self.prober = CredentialProber(self.keeper, renewer, self._http, clock)
 
@@ -73,6 +74,6 @@ class VaultServices:
 
     async def _shred(self) -> None:
         try:
-            await shred_leftovers(self._control_log, self.box, await self._keys.owners())
+            await self._leftovers.finish()
         except LogError as error:
             _log.warning("leftover secrets are shredded at the next start", exc_info=error)

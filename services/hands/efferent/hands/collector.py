@@ -102,7 +102,7 @@ def _changes(folder: SessionFolder, store: RecordedStore) -> list[MemoryChange]:
         if hashlib.sha256(content).hexdigest() != base:
             changes.append(MemoryChange(store.slug, found.path, base, content))
     for path, placed in store.memories.items():
-        if path not in seen:
+        if path not in seen and trees.is_gone(root, path):
             changes.append(MemoryChange(store.slug, path, placed.sha256, None))
     return changes
 

@@ -35,7 +35,7 @@ class NotThere(Exception):
 
 
 def walk(root: Path, files_max: int) -> Iterator[Found]:
-    """The regular files of a tree in the order of their names, at most so many; those with unprintable names not."""
+    """The regular files of a tree in the order of their names, at most so many; those whose names are no text not."""
     left = files_max
     with contextlib.suppress(OSError):
         for found in _walk_below(os.open(root, _FOLDER), "", DEPTH_MAX):
@@ -61,6 +61,18 @@ def opened(root: Path, path: str) -> Iterator[tuple[int, Found]]:
     finally:
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def is_gone(root: Path, path: str) -> bool:
+    """Whether there is certainly nothing of this name below the root: not when it cannot be looked at."""
+    try:
+        with _parent(root, path) as (parent, name):
+            os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return root.is_dir()
+    except OSError:
+        return False
+    return False
 
 
 def write(root: Path, path: str, data: bytes, uid: int | None) -> str:
@@ -129,7 +141,7 @@ def _parent(root: Path, path: str, *, make_for: tuple[int | None] | None = None)
 def _walk_below(folder: int, prefix: str, depth: int) -> Iterator[Found]:
     try:
         for name in sorted(os.listdir(folder)):
-            if not name.isprintable() or name == _DRAFT:
+            if name == _DRAFT or not _is_text(name):
                 continue
             try:
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -141,6 +153,11 @@ def _walk_below(folder: int, prefix: str, depth: int) -> Iterator[Found]:
                 continue  # it vanished, or its owner closed it
     finally:
         os.close(folder)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is UTF-8: others cannot be told to anybody."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _found(path: str, status: os.stat_result) -> Found:

@@ -74,7 +74,7 @@ async def blobs(environ: Mapping[str, str]) -> Sequence[Finding]:
 async def _streams(connection: Connection) -> list[Finding]:
     account = await api.call(connection, "INFO", {})
     findings: list[Finding] = []
-    for name in (subjects.SESSIONS, subjects.CONTROL):
+    for name in subjects.ON_DISK:
         try:
             state = (await api.call_once(connection, f"STREAM.INFO.{name}", {}))["state"]
             text = f"{name} holds {state['messages']} records, {state['bytes'] // MIB} MiB"

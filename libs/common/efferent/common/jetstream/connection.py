@@ -8,11 +8,13 @@ of waiting for their timeout. It must not know streams, records or subjects.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from efferent.common.ports import LogUnavailable
 
@@ -27,6 +29,9 @@ NO_RESPONDERS: Final = "503"
 _STATUS_AT: Final = len("NATS/1.0")
 _SPACE: Final = ord(" ")
 """Stands after the protocol's name where a message has a status of the server."""
+_HEADED: Final = re.compile(rb"HMSG (\S+) (\d+) (?:(\S+) )?(\d+) (\d+)\r\n")
+"""The first line of a message with headers, as the server writes it."""
+_LINE_END: Final = 2
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 _log = logging.getLogger(__name__)
@@ -34,6 +39,29 @@ _log = logging.getLogger(__name__)
 
 class RequestFailed(Exception):
     """No answer. Whether the other side did what was asked is not known."""
+
+
+class Headers(Mapping[str, str]):
+    """The headers of a message, as the server and we write them: looked up where they stand, for few are asked for."""
+
+    __slots__ = ("_block",)
+
+    def __init__(self, block: bytes) -> None:
+        self._block = block.decode("utf-8", "replace")
+
+    def __getitem__(self, name: str) -> str:
+        block = self._block
+        start = block.find(f"\r\n{name}: ")
+        if start < 0:
+            raise KeyError(name)
+        start += len(name) + 4
+        return block[start : block.index("\r\n", start)]
+
+    def __iter__(self) -> Iterator[str]:
+        return (line.partition(": ")[0] for line in self._block.split("\r\n")[1:] if line)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class Message(NamedTuple):
@@ -99,26 +127,50 @@ class _Sink:
 class _LeanClient(Client):  # type: ignore[misc]  # the library has no types
     """The library's client with a shorter way for messages to a ``_Sink``: they are half the cost of a replay."""
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+    def __init__(self) -> None:
+        super().__init__()
+        self._ps = _LeanParser(self)
+
+    def hand_over(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> bool:
+        """Pass a message to its sink; False when it has none, or when the library has to look at it."""
         subscription = self._subs.get(sid)
         sink = subscription._future if subscription is not None else None
         has_status = headers is not None and headers[_STATUS_AT] == _SPACE
         if not isinstance(sink, _Sink) or subscription._max_msgs or has_status:
-            await super()._process_msg(sid, subject, reply, data, headers)
-            return
+            return False
         subscription._received += 1
         self.stats["in_msgs"] += 1
         self.stats["in_bytes"] += len(data)
-        fields = self._parse_header_lines(headers[_STATUS_AT:]) if headers else _NO_HEADERS
-        sink.deliver(Message(subject.decode(), reply.decode(), data, fields))
+        sink.deliver(Message(subject.decode(), reply.decode(), data, Headers(headers) if headers else _NO_HEADERS))
+        return True
 
-    @staticmethod
-    def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        try:  # as the server and we write them
-            return dict([line.split(": ", 1) for line in raw.decode().split("\r\n") if line])
-        except ValueError:
-            lines = (line.partition(":") for line in raw.decode("utf-8", "replace").split("\r\n"))
-            return {name.strip(): value.strip() for name, colon, value in lines if colon}
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        if not self.hand_over(sid, subject, reply, data, headers):
+            await super()._process_msg(sid, subject, reply, data, headers)
+
+
+class _LeanParser(Parser):  # type: ignore[misc]  # the library has no types
+    """The library's parser with a shorter way for messages with headers, of which a replay consists.
+
+    Whatever does not begin with a whole one of them is left to the library.
+    """
+
+    async def parse(self, data: bytes = b"") -> None:
+        if self.state == AWAITING_CONTROL_LINE:
+            received = bytes(self.buf) + data
+            self.buf.clear()
+            start = 0
+            while (line := _HEADED.match(received, start)) is not None:
+                body, end = line.end(), line.end() + int(line[5])
+                if len(received) < end + _LINE_END:
+                    self.buf.extend(memoryview(received)[start:])
+                    return
+                start, data_at = end + _LINE_END, body + int(line[4])
+                message = (int(line[2]), line[1], line[3] or b"", received[data_at:end], received[body:data_at])
+                if not self.nc.hand_over(*message):
+                    await self.nc._process_msg(*message)
+            data = received[start:]
+        await super().parse(data)
 
 
 class _Answers:

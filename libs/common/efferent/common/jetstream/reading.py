@@ -166,7 +166,7 @@ class StreamReader:
         if end.status != _END_OF_BATCH:
             raise api.ApiError(int(end.status or 0), 0, end.headers.get("Description", "direct get failed"))
         records = [raw_record(message) for message in messages]
-        if _has_hole(messages, end):
+        if _has_hole(records, [*messages[1:], end]):
             raise RequestFailed("an answer got lost on its way")
         return _Page(records, has_more=bool(records) and int(end.headers.get("Nats-Num-Pending", 0)) > 0)
 
@@ -179,11 +179,9 @@ def raw_record(message: Message) -> RawRecord:
     )
 
 
-def _has_hole(messages: list[Message], end: Message) -> bool:
+def _has_hole(records: list[RawRecord], followers: list[Message]) -> bool:
     """Each answer names the sequence of the one before it."""
-    before = [message.headers["Nats-Sequence"] for message in messages]
-    named = [message.headers["Nats-Last-Sequence"] for message in messages[1:]]
-    return [*named, end.headers["Nats-Last-Sequence"]] != before
+    return [record.sequence for record in records] != [int(it.headers["Nats-Last-Sequence"]) for it in followers]
 
 
 def _leader_record(message: dict[str, Any]) -> LeaderRecord:

@@ -1,5 +1,7 @@
 """Every subject and stream name, built and parsed. The only module that knows how they are written."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, Literal
 
 from efferent.common.domain.ids import BrainId, EnvironmentId, SessionId, WorkId
@@ -21,6 +23,15 @@ WEBHOOKS_SUBJECTS: Final = ("webhook.*",)
 WEBHOOK_FAILURES: Final = "WEBHOOK_FAILURES"
 WEBHOOK_FAILURES_SUBJECTS: Final = ("webhook_failures.*",)
 LEASES_SUBJECTS: Final = ("lease.*",)
+PROBES: Final[Mapping[Stream, str]] = MappingProxyType(
+    {
+        SESSIONS: "session.probe.in",
+        CONTROL: "control.probe.never",
+        WORK: "work.probe.probe.probe",
+        KEYS: "key.probe.probe",
+    }
+)
+"""For each stream that gateways append to: a subject that nothing is ever written to."""
 ON_DISK: Final = (SESSIONS, CONTROL, WORK, KEYS, WEBHOOKS, WEBHOOK_FAILURES)
 """The streams that hold the state of a server; what is in memory is about the present."""
 SESSIONS_IN: Final = "session.*.in"

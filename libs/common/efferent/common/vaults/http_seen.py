@@ -17,6 +17,8 @@ SCRUBBED: Final = "[redacted]"
 
 _SHORT_SECRET_LENGTH: Final = 4
 """Shorter texts are found everywhere; they protect nothing."""
+_BEGINNING_LENGTH: Final = 8
+"""So much of a secret is taken for its beginning."""
 _BASE64_GROUP: Final = 3
 """Bytes that base64 encodes together."""
 
@@ -37,27 +39,39 @@ async def read_response(response: aiohttp.ClientResponse, secrets: Sequence[str]
     """
     body = await _read(response.content)
     forms = _forms(secrets)
-    text, is_cut = _scrubbed(body.decode("utf-8", "replace"), forms), len(body) >= READ_BYTES_MAX
-    if is_cut and forms:  # what was read may end in the middle of a secret
-        text = text[: -len(forms[0])]
+    text = _scrubbed(body.decode("utf-8", "replace"), forms)
     shown = SeenResponse(
         status_code=response.status,
         content_type=_scrubbed(response.headers.get("content-type", ""), forms)[:CONTENT_TYPE_LENGTH_MAX],
         body=text[:SHOWN_LENGTH_MAX],
-        body_truncated=len(text) > SHOWN_LENGTH_MAX or is_cut,
+        body_truncated=len(text) > SHOWN_LENGTH_MAX or len(body) >= READ_BYTES_MAX,
     )
     return shown, body
 
 
 def scrub(text: str, secrets: Sequence[str]) -> str:
-    """The text without the secrets, in whatever usual encoding they stand in it."""
+    """The text without the secrets and without beginnings of them, in whatever usual encoding they stand in it."""
     return _scrubbed(text, _forms(secrets))
 
 
 def _scrubbed(text: str, forms: Sequence[str]) -> str:
     for form in forms:
         text = text.replace(form, SCRUBBED)
+    for form in forms:
+        text = _without_beginnings(text, form)
     return text
+
+
+def _without_beginnings(text: str, form: str) -> str:
+    """Who cuts an answer may cut a secret in it."""
+    beginning, shown, at = form[:_BEGINNING_LENGTH], [], 0
+    while (found := text.find(beginning, at)) >= 0:
+        length = len(beginning)
+        while length < len(form) and text.startswith(form[length], found + length):
+            length += 1
+        shown += [text[at:found], SCRUBBED]
+        at = found + length
+    return "".join([*shown, text[at:]])
 
 
 def _forms(secrets: Sequence[str]) -> Sequence[str]:

@@ -1,16 +1,14 @@
 """Keeping credentials: secrets are sealed before they are part of a command, and shredded when nothing needs them.
 
-The order is always: seal, append, shred. A crash in between leaves at worst a data key that opens nothing that is
-used; what an archive or a delete left is shredded when it is asked for again, or at the next start.
+The order is always: seal, append, shred. What a crash in between leaves is finished when it is asked for again, or at
+the next start (``leftovers``).
 """
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from efferent.common.control.aggregates import Actor, Aggregates
 from efferent.common.control.vaults import CREDENTIALS, VAULTS
-from efferent.common.domain.control.aggregate import UnreadableRecord
 from efferent.common.domain.control.credential import (
     CREDENTIAL,
     ArchiveCredential,
@@ -26,12 +24,9 @@ from efferent.common.domain.ids import CredentialId, VaultId
 from efferent.common.domain.refusals import InvalidRequest, Refused
 from efferent.common.domain.resources.vault import StoredCredential, Vault
 from efferent.common.domain.sealed import Sealed
-from efferent.common.jetstream import subjects
-from efferent.common.ports import ControlLog
 from efferent.common.secrets.box import SecretBox
 
 _TRIES_MAX: Final = 5
-_log = logging.getLogger(__name__)
 
 Secrets = Mapping[str, str]
 
@@ -141,26 +136,3 @@ class VaultKeeper:
     async def _delete_credentials(self, actor: Actor, vault_id: VaultId) -> None:
         for credential in await self._aggregates.children(CREDENTIAL, actor.workspace_id, vault_id):
             await self.delete(actor, vault_id, credential.id)
-
-
-async def shred_leftovers(control_log: ControlLog, box: SecretBox, owners: Sequence[str]) -> int:
-    """Destroy the keys of credentials that were archived or deleted by somebody who then crashed.
-
-    Keys whose credential is not in the log are left alone: it may be about to be written. Returns how many credentials
-    had keys. Raises LogUnavailable.
-    """
-    found = 0
-    for owner in owners:
-        raw = await control_log.last(subjects.control_in_any_set(CREDENTIAL.subject_family, owner))
-        if raw is None:
-            continue
-        try:
-            is_gone = CREDENTIAL.decode(raw.payload).data.sealed is None
-        except UnreadableRecord:
-            continue
-        if is_gone:
-            await box.shred(owner)
-            found += 1
-    if found:
-        _log.info("secrets of archived credentials were destroyed", extra={"credentials": found})
-    return found

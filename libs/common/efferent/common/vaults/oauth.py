@@ -178,7 +178,9 @@ class TokenRenewer:
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
         ) as response:
-            return await read_response(response, (*secrets.values(), headers.get("authorization", "").rpartition(" ")[2]))
+            return await read_response(
+                response, (*secrets.values(), headers.get("authorization", "").rpartition(" ")[2])
+            )
 
     async def _load(self, workspace_id: WorkspaceId, vault_id: VaultId, identifier: CredentialId) -> StoredCredential:
         credential = await CREDENTIALS.get(self._aggregates, workspace_id, identifier, within=vault_id)

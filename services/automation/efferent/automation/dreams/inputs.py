@@ -78,7 +78,7 @@ class DreamInputs:
         for memory in memories:
             if memory.path in known:
                 continue
-            with contextlib.suppress(NotFound):  # deleted since the list was read
+            with contextlib.suppress(NotFound, Conflict):  # deleted since, or copied by another replica
                 current, content = await self._stores.read(workspace_id, source.id, memory.id)
                 if content is not None:
                     await self._stores.create(author, output_id, current.path, content)

@@ -49,8 +49,9 @@ DREAMS_LIVE_MAX: Final = 1_000
 """Later ones wait until one of these has ended."""
 SESSIONS_KEPT_MAX: Final = 1_000
 """Folded sessions that are kept between two looks."""
-PREPARE_WAIT_S: Final = 60.0
-"""How long copying a memory store may take before another replica tries as well."""
+ACK_WAIT_S: Final = 5.0
+"""How long a look may take before another replica looks as well. Copying a large store takes longer: whoever comes
+goes on where the copy is."""
 KEPT_WITHIN_S: Final = 30.0
 """A brain writes memories after it has said that the session is idle, and then acknowledges the session's input. When
 this cannot be seen, since other sessions hold the consumer back, a dream is over after this time."""
@@ -83,7 +84,7 @@ class Dreams:
             subjects.CONTROL,
             "automation-dreams",
             (subjects.control_of_family(DREAM.subject_family),),
-            ack_wait_s=PREPARE_WAIT_S,
+            ack_wait_s=ACK_WAIT_S,
             ack_pending_max=DREAMS_LIVE_MAX,
         )
         return (RecordSubscription(dreams, self.look, in_flight_max=DREAMS_AT_ONCE_MAX),)

@@ -33,7 +33,14 @@ from efferent.common.domain.control.deployment_run import (
 from efferent.common.domain.control.schedule import upcoming
 from efferent.common.domain.ids import DeploymentId, DeploymentRunId, EnvironmentId, SessionId, from_seed
 from efferent.common.domain.refusals import InvalidRequest, NotFound, Refused
-from efferent.common.domain.resources.deployment import AgentReference, CronSchedule, Deployment, InitialEvent, shown
+from efferent.common.domain.resources.deployment import (
+    AgentReference,
+    CronSchedule,
+    Deployment,
+    InitialEvent,
+    ResourceConfig,
+    shown,
+)
 from efferent.common.domain.resources.deployment_run import DeploymentRun, ManualTrigger
 from efferent.common.domain.sealed import Sealed
 from efferent.common.domain.timestamp import Timestamp
@@ -121,6 +128,7 @@ class GatewayDeployments:
                 vault_ids if "vault_ids" in given else current.vault_ids,
                 budget if "budget" in given else current.budget,
                 specs,
+                kept=() if "resources" in given else current.resources,
             )
         tokens = await self._sealed(current.id, specs) if "resources" in given else None
         fields = DeploymentFields(
@@ -221,15 +229,22 @@ class GatewayDeployments:
         vault_ids: tuple[str, ...],
         budget: BudgetLimit | None,
         specs: Sequence[ResourceSpec],
+        *,
+        kept: Sequence[ResourceConfig] = (),
     ) -> AgentReference:
-        """The agent at a concrete version, when a session could be made of all this now."""
+        """The agent at a concrete version, when a session could be made of all this now.
+
+        Resources that are ``kept`` need not be there any more, but agent and environment have to take their kinds.
+        """
         context, workspace_id = self._context, self._actor.workspace_id
         check_distinct_stores(specs)
         places(specs)
         planner = SessionPlanner(context.aggregates, context.models, context.attacher)
         spec = SessionSpec(agent=agent, environment_id=environment_id, vault_ids=vault_ids, budget=budget)
         plan = await planner.plan(_NO_SESSION, workspace_id, spec)
-        check_kinds([spec.type for spec in specs], plan.agent, plan.environment_id, plan.environment_config)
+        check_kinds(
+            [resource.type for resource in (*specs, *kept)], plan.agent, plan.environment_id, plan.environment_config
+        )
         trouble = await resource_trouble(context.aggregates, workspace_id, resource_configs(specs))
         if trouble is not None:
             missing = trouble.type.endswith("_not_found_error")
