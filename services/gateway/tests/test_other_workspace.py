@@ -63,7 +63,8 @@ async def upload(served: Served, path: str, field: str, name: str, content: byte
 async def one_of_each(served: Served) -> dict[str, str]:
     """The ids of one resource of each kind, all of one workspace, by the name of the parameter in paths."""
     seed = RandomSeeds().seed()
-    agent = await create(served, "/v1/agents", {"name": "a", "model": "offline/echo"})
+    tools = [{"type": "agent_toolset_20260401"}]
+    agent = await create(served, "/v1/agents", {"name": "a", "model": MODEL, "tools": tools})
     environment = await create(served, "/v1/environments", {"name": seed, "config": {"type": "self_hosted"}})
     await create(served, "/v1/sessions", {"agent": agent["id"], "environment_id": environment["id"]})
     work = await served.call("GET", f"/v1/environments/{environment['id']}/work")

@@ -225,6 +225,13 @@ def variable(**changes: object) -> dict[str, object]:
         (variable(networking={"type": "limited", "allowed_hosts": ["[::1]"]}), "allowed_hosts.0"),
         ({**OAUTH, "expires_at": "2001-01-01T00:00:00Z"}, "auth.expires_at must be in the future."),
         ({**OAUTH, "mcp_server_url": "ftp://x.example"}, "auth.mcp_server_url: must be an absolute"),
+        ({**BEARER, "mcp_server_url": "https://me:s3cret@x.example"}, "auth.mcp_server_url: must not hold a user name"),
+        (
+            {**OAUTH, "refresh": {**OAUTH["refresh"], "token_endpoint": "https://me@x.example/token"}},
+            "auth.refresh.token_endpoint: must not hold a user name or password",
+        ),
+        ({**OAUTH, "refresh": {**OAUTH["refresh"], "scope": "x" * 2_049}}, "auth.refresh.scope: must be at most 2048"),
+        ({**OAUTH, "access_token": "x" * 65_537}, "auth.access_token: must be 1 to 65536 characters long"),
         ({**OAUTH, "access_token": ""}, "auth.access_token: must be 1 to 65536 characters long"),
         ({**OAUTH, "refresh": {**OAUTH["refresh"], "token_endpoint": "nowhere"}}, "auth.refresh.token_endpoint"),
         ({"type": "password"}, "auth.type"),
@@ -276,6 +283,8 @@ async def test_what_changes_of_a_credential(served: Served) -> None:
     assert changed["display_name"] == "Name"
     oauth = await a_credential(served, vault_id, OAUTH)
     path = f"/v1/vaults/{vault_id}/credentials/{oauth['id']}"
+    kept = {"type": "mcp_oauth", "access_token": None, "refresh": {"scope": None, "refresh_token": None}}
+    assert (await served.call("POST", path, {"auth": kept})).body == oauth
     refresh = {"scope": "", "token_endpoint_auth": {"type": "client_secret_post", "client_secret": "s3cret"}}
     changed = (await served.call("POST", path, {"auth": {"type": "mcp_oauth", "refresh": refresh}})).body
     assert changed["auth"]["refresh"]["scope"] is None

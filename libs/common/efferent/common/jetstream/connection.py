@@ -10,7 +10,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, override
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -49,13 +49,20 @@ class Headers(Mapping[str, str]):
     def __init__(self, block: bytes) -> None:
         self._block = block.decode("utf-8", "replace")
 
-    def __getitem__(self, name: str) -> str:
+    @override
+    def get(self, name: str, default: Any = None, /) -> Any:
         block = self._block
         start = block.find(f"\r\n{name}: ")
         if start < 0:
-            raise KeyError(name)
+            return default
         start += len(name) + 4
         return block[start : block.index("\r\n", start)]
+
+    def __getitem__(self, name: str) -> str:
+        found = self.get(name)
+        if found is None:
+            raise KeyError(name)
+        return found
 
     def __iter__(self) -> Iterator[str]:
         return (line.partition(": ")[0] for line in self._block.split("\r\n")[1:] if line)
@@ -155,20 +162,28 @@ class _LeanParser(Parser):  # type: ignore[misc]  # the library has no types
     Whatever does not begin with a whole one of them is left to the library.
     """
 
+    def reset(self) -> None:
+        super().reset()
+        self._wanted_bytes = 0
+
     async def parse(self, data: bytes = b"") -> None:
         if self.state == AWAITING_CONTROL_LINE:
-            received = bytes(self.buf) + data
+            self.buf.extend(data)
+            if len(self.buf) < self._wanted_bytes:
+                return
+            received, start = bytes(self.buf), 0
             self.buf.clear()
-            start = 0
             while (line := _HEADED.match(received, start)) is not None:
-                body, end = line.end(), line.end() + int(line[5])
+                head_at, end = line.end(), line.end() + int(line[5])
                 if len(received) < end + _LINE_END:
-                    self.buf.extend(memoryview(received)[start:])
+                    self.buf.extend(received[start:])
+                    self._wanted_bytes = end + _LINE_END - start
                     return
-                start, data_at = end + _LINE_END, body + int(line[4])
-                message = (int(line[2]), line[1], line[3] or b"", received[data_at:end], received[body:data_at])
+                start, data_at = end + _LINE_END, head_at + int(line[4])
+                message = (int(line[2]), line[1], line[3] or b"", received[data_at:end], received[head_at:data_at])
                 if not self.nc.hand_over(*message):
                     await self.nc._process_msg(*message)
+            self._wanted_bytes = 0
             data = received[start:]
         await super().parse(data)
 

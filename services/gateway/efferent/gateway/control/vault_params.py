@@ -1,6 +1,6 @@
 """Vaults and credentials as clients write them; what is secret is taken out before anything else sees the request."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -41,7 +41,9 @@ def _not_empty(secret: SecretStr) -> SecretStr:
 Secret = Annotated[SecretStr, Field(strict=False), AfterValidator(_not_empty)]
 """A value that is never shown again; errors about it do not repeat it either."""
 DisplayName = Annotated[str, Field(min_length=1, max_length=DISPLAY_NAME_LENGTH_MAX)]
-Text = Annotated[str, Field(min_length=1, max_length=2_048)]
+TEXT_LENGTH_MAX: Final = 2_048
+Text = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH_MAX)]
+OptionalText = Annotated[str, Field(max_length=TEXT_LENGTH_MAX)]
 
 
 class CreateVaultParams(Params):
@@ -91,8 +93,8 @@ class RefreshParams(Params):
     refresh_token: Secret
     token_endpoint: Text
     token_endpoint_auth: Annotated[NoAuthParams | BasicAuthParams | PostAuthParams, Field(discriminator="type")]
-    resource: str | None = None
-    scope: str | None = None
+    resource: OptionalText | None = None
+    scope: OptionalText | None = None
 
 
 class McpOAuthParams(Params):
@@ -168,7 +170,8 @@ class RefreshUpdateParams(Params):
     """What may change of a refresh."""
 
     refresh_token: Secret | None = None
-    scope: str | None = None
+    scope: OptionalText | None = None
+    """Empty: it is cleared."""
     token_endpoint_auth: EndpointAuthUpdateParams | None = None
 
 
@@ -270,7 +273,7 @@ def _patch(params: McpOAuthUpdateParams | StaticBearerUpdateParams | Environment
     match params:
         case McpOAuthUpdateParams(refresh=refresh):
             scope: Given[str | None] = UNSET
-            if refresh is not None and "scope" in refresh.model_fields_set:
+            if refresh is not None and refresh.scope is not None:
                 scope = refresh.scope
             return McpOAuthPatch(
                 expires_at=_moment(params.expires_at) if "expires_at" in params.model_fields_set else UNSET,

@@ -3,7 +3,7 @@
 import re
 from ipaddress import AddressValueError, IPv4Address
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from efferent.common.domain.refusals import InvalidRequest
 from efferent.common.domain.resources.vault import (
@@ -52,15 +52,16 @@ def check_auth(auth: CredentialAuth) -> None:
 
 
 def check_url(place: str, url: str) -> None:
-    """An absolute http or https URL with a host. Raises InvalidRequest."""
+    """An absolute http or https URL with a host; it is shown, so no secret may be in it. Raises InvalidRequest."""
     try:
-        parts: SplitResult | None = urlsplit(url)
-        is_valid = parts is not None and parts.scheme.lower() in _DEFAULT_PORTS and bool(parts.hostname)
-        _ = parts.port if parts is not None else None
+        parts = urlsplit(url)
+        is_valid = parts.scheme.lower() in _DEFAULT_PORTS and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_valid = False
     if not is_valid or any(character.isspace() for character in url):
         raise InvalidRequest(f"{place}: must be an absolute http or https URL")
+    if "@" in parts.netloc:
+        raise InvalidRequest(f"{place}: must not hold a user name or password")
     if len(url) > URL_LENGTH_MAX:
         raise InvalidRequest(f"{place}: must be at most {URL_LENGTH_MAX} characters long")
 
