@@ -44,7 +44,7 @@ class KnownResources:
         ``fresh`` makes them anew where the server's limits allow it: for requests that change, archive or delete one.
         """
         if path.startswith("/v1/environments/") and ("/work" in path or "/keys" in path):
-            path = path.replace("/v1/environments", _SELF_HOSTED, 1)
+            path = path.replace("/v1/environments", SELF_HOSTED, 1)
         names = re.findall(r"{([^}]*)}", path)
         found: dict[str, str] = {}
         for name in names:
@@ -62,7 +62,7 @@ class KnownResources:
         body = BODIES.get(re.sub(r"/[a-z]+_[A-Za-z0-9]{10,}", "/*", path))
         if body is None:
             return None
-        answer = self.call("POST", path.replace(_SELF_HOSTED, "/v1/environments"), **body(self))
+        answer = self.call("POST", path.replace(SELF_HOSTED, "/v1/environments"), **body(self))
         if answer.status_code != 200 and not is_needed:
             return None
         assert answer.status_code == 200, f"POST {path}: {answer.text}"
@@ -73,10 +73,10 @@ class KnownResources:
         items = answer.json().get("data") if answer.status_code == 200 else None
         return str(items[0]["id"]) if items else None
 
-    def call(self, method: str, path: str, **rest: Any) -> requests.Response:
+    def call(self, method: str, path: str, *, api_key: str = API_KEY, **rest: Any) -> requests.Response:
         """One request with the headers that its path wants."""
-        beta = BETAS.get(path.split("/")[2], BETA_DEFAULT)
-        headers = {"x-api-key": API_KEY, "anthropic-version": "2026-10-21", "anthropic-beta": beta}
+        beta = BETAS.get(re.split("[/?]", path)[2], BETA_DEFAULT)
+        headers = {"x-api-key": api_key, "anthropic-version": "2026-10-21", "anthropic-beta": beta}
         return self._http.request(method, self._base_url + path, headers=headers, timeout=TIMEOUT_S, **rest)
 
     def another(self, path: str) -> str:
@@ -98,14 +98,14 @@ def _skill(_: KnownResources) -> dict[str, Any]:
     return {"files": [("files[]", (f"{name}/SKILL.md", text.encode(), "text/markdown"))]}
 
 
-_SELF_HOSTED: Final = "/v1/environments#self-hosted"
+SELF_HOSTED: Final = "/v1/environments#self-hosted"
 """Stands for the environments that workers serve."""
 _MESSAGE: Final = {"type": "user.message", "content": [{"type": "text", "text": "hello"}]}
 BODIES: Final[dict[str, Callable[[KnownResources], dict[str, Any]]]] = {
     "/v1/agents": lambda _: {"json": {"name": _name(), "model": MODEL, "tools": [{"type": "agent_toolset_20260401"}]}},
     "/v1/environments": lambda _: {"json": {"name": _name()}},
-    _SELF_HOSTED: lambda _: {"json": {"name": _name(), "config": {"type": "self_hosted"}}},
-    f"{_SELF_HOSTED}/*/keys": lambda _: {"json": {"name": _name()}},
+    SELF_HOSTED: lambda _: {"json": {"name": _name(), "config": {"type": "self_hosted"}}},
+    f"{SELF_HOSTED}/*/keys": lambda _: {"json": {"name": _name()}},
     "/v1/sessions": lambda known: {
         "json": {"agent": known.one("/v1/agents"), "environment_id": known.one("/v1/environments")}
     },
@@ -116,6 +116,15 @@ BODIES: Final[dict[str, Callable[[KnownResources], dict[str, Any]]]] = {
             "agent": known.one("/v1/agents"),
             "environment_id": known.one("/v1/environments"),
             "initial_events": [_MESSAGE],
+        }
+    },
+    "/v1/dreams": lambda known: {
+        "json": {
+            "model": MODEL,
+            "inputs": [
+                {"type": "memory_store", "memory_store_id": known.one("/v1/memory_stores")},
+                {"type": "sessions", "session_ids": [known.one("/v1/sessions")]},
+            ],
         }
     },
     "/v1/vaults": lambda _: {"json": {"display_name": _name()}},

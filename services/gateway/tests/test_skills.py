@@ -161,7 +161,7 @@ async def test_a_display_name_is_taken_once_per_workspace(served: Served, tmp_pa
     ("parts", "message"),
     [
         ([], "files: no file was sent"),
-        ([("files[]", skill_md(), "SKILL.md")], "files: all files must be in one top-level folder"),
+        ([("files[]", skill_md(), "SKILL.md")], "files: 'SKILL.md' is neither a zip archive"),
         ([("files[]", skill_md("x"), "pdf-tools/SKILL.md")], 'files: the folder is called "pdf-tools" and must be'),
         ([("files[]", b"x", "../SKILL.md")], "files: '../SKILL.md' is not the path of a skill's file"),
         ([("files[]", b"PK\x03\x04 no zip", "x.zip")], "files: the zip archive is damaged"),

@@ -83,7 +83,13 @@ async def test_names_sort_without_case_and_those_without_come_last(served: Serve
         (AUGUST, {"external_id": "x" * 256}, "external_id: must be at most 255 characters long"),
         (None, {"external_user_details": {"country": "ch"}}, "external_user_details.country"),
         (None, {"external_user_details": {"onboarded_at": "2999-01-01T00:00:00Z"}}, "must not be in the future"),
-        (None, {"external_user_details": {"onboarded_at": "soon"}}, "is not a valid RFC 3339 date-time"),
+        (None, {"external_user_details": {"onboarded_at": "soon"}}, "is not a complete RFC 3339 date-time"),
+        (None, {"external_user_details": {"onboarded_at": "2026-01-01"}}, "external_user_details.onboarded_at: "),
+        (None, {"external_user_details": {"onboarded_at": "2026-01-01T00:00:00"}}, "with a time zone"),
+        (None, {"external_user_details": {"onboarded_at": "2026-13-01T00:00:00Z"}}, "is not a valid RFC 3339"),
+        (AUGUST, {"external_user_onboarded_at": "2026-01-01"}, "external_user_onboarded_at: "),
+        (AUGUST, {"external_user_onboarded_at": None}, "external_user_onboarded_at: must not be null"),
+        (None, {"external_user_details": None}, "external_user_details: must not be null"),
         (None, {"name": "x" * 256}, "name: must be at most 255 characters long"),
         (None, {"metadata": {"a": ""}}, "metadata.a: must not be empty"),
         (None, {"metadata": {str(number): "x" for number in range(17)}}, "at most 16 pairs"),
@@ -102,7 +108,8 @@ async def test_a_detail_is_never_cleared(served: Served) -> None:
     refused = await served.call("POST", path, {"external_user_details": {"country": None}})
     assert "external_user_details.country: must not be null" in refused.error[2]
     assert (await served.call("POST", path, {"name": None})).body["external_user_details"]["country"] == "CH"
-    assert (await served.call("POST", path, {})).body["updated_at"] == made["updated_at"]
+    unchanged = await served.call("POST", path, {"access_type": None, "metadata": None})
+    assert (unchanged.body["access_type"], unchanged.body["updated_at"]) == ("application", made["updated_at"])
 
 
 async def test_links_lead_to_the_operators_page(nats_address: ServerAddress, tmp_path: Path, served: Served) -> None:

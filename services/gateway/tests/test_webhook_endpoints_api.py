@@ -13,6 +13,7 @@ from efferent.common import api_keys
 from efferent.common.control.aggregates import Aggregates
 from efferent.common.control.log_sets import LogSets
 from efferent.common.control.webhook_endpoints import HOME, WEBHOOK_ENDPOINTS, SigningSecrets
+from efferent.common.domain.webhook_types import WEBHOOK_TYPES
 from efferent.common.jetstream.data_keys import JetStreamDataKeys
 from efferent.common.runtime import nats_server
 from efferent.common.runtime.metrics import Metrics
@@ -242,6 +243,11 @@ async def test_bad_bodies_are_refused_with_path_and_reason(home: Served) -> None
         assert (status, kind) == (400, "invalid_request_error")
         assert message.startswith(PARSE + reason), message
     assert await home.control_log.last_sequence() == before
+
+
+async def test_an_unknown_event_type_is_refused_with_all_types_that_there_are(home: Served) -> None:
+    _, _, message = (await call(home, "POST", body={"url": URL, "enabled_events": ["*"]})).error
+    assert message == f'{PARSE}enabled_events[0]: "*" is not a valid value; expected one of {", ".join(WEBHOOK_TYPES)}'
 
 
 async def test_ids_are_checked(home: Served) -> None:

@@ -161,6 +161,60 @@ async def test_memory_changes_are_collected_and_the_store_wins(hands: Running, b
     assert (await read(client, "/mnt/memory/notes/changed.md", "p2")).ok() == "somebody else"
 
 
+async def test_what_an_agent_writes_while_its_last_change_is_being_kept_is_not_lost(
+    hands: Running, blobs: LocalFolderBlobs
+) -> None:
+    client, root = hands.client, hands.session_folder() / "memory/notes"
+
+    async def stored(number: int, **memories: str) -> None:
+        for text in memories.values():
+            await blobs.put(f"memstore_one/{text}", text.encode())
+        placed = [memory(f"/{name}", text, f"memstore_one/{text}") for name, text in memories.items()]
+        stores = [wire.PlacedStore(path="/mnt/memory/notes", memories=placed)]
+        await prepare(client, f"p{number}", stores=stores)
+
+    async def changes() -> dict[str, tuple[str, str]]:
+        return {
+            change.path: ("deleted" if change.deleted else change.written.decode(), change.base_sha256)
+            for change in (await collect(client)).memories
+        }
+
+    def sha(text: str) -> str:
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    await stored(1, kept="1", again="1", others="1", reverted="1")
+    for name, text in {"kept": "2", "new": "2", "others": "2", "reverted": "2"}.items():
+        (root / name).write_text(text)
+    (root / "again").unlink()
+    assert await changes() == {
+        "/kept": ("2", sha("1")),
+        "/new": ("2", ""),
+        "/others": ("2", sha("1")),
+        "/reverted": ("2", sha("1")),
+        "/again": ("deleted", sha("1")),
+    }
+    for name, text in {"kept": "3", "new": "3", "others": "3", "again": "3", "reverted": "1"}.items():
+        (root / name).write_text(text)
+    await stored(2, kept="2", new="2", others="foreign", reverted="2")
+    assert {path.name: path.read_text() for path in root.iterdir()} == {
+        "kept": "3",
+        "new": "3",
+        "others": "foreign",
+        "again": "3",
+        "reverted": "1",
+    }
+    assert await changes() == {
+        "/kept": ("3", sha("2")),
+        "/new": ("3", sha("2")),
+        "/again": ("3", ""),
+        "/reverted": ("1", sha("2")),
+    }
+    await stored(3, kept="3", new="3", again="3", reverted="1", others="foreign")
+    assert await changes() == {}
+    await stored(4, kept="2", others="foreign")
+    assert {path.name: path.read_text() for path in root.iterdir()} == {"kept": "2", "others": "foreign"}
+
+
 async def test_a_memory_that_is_only_out_of_sight_is_not_deleted(hands: Running, blobs: LocalFolderBlobs) -> None:
     client, root = hands.client, hands.session_folder() / "memory/notes"
     await blobs.put("memstore_one/1", b"one")

@@ -61,6 +61,20 @@ async def test_an_output_is_downloadable_and_called_by_its_last_name(stores: Sto
     assert await read(stores, output) == b"a,b"
 
 
+@pytest.mark.parametrize(
+    ("path", "filename"),
+    [
+        ("at 12:30?.txt", "at 12_30_.txt"),
+        ('a\\b"c|<d>.md', "a_b_c__d_.md"),
+        ("deep/new\nline", "new_line"),
+        ("x" * 300, "x" * 255),
+        ("deep/", "unnamed"),
+    ],
+)
+async def test_an_output_is_kept_whatever_it_is_called(stores: Stores, path: str, filename: str) -> None:
+    assert (await stores.files.add_output(ACTOR, SESSION, path, chunked(b"1"))).filename == filename
+
+
 async def test_an_output_that_is_brought_again_is_the_same_file(stores: Stores) -> None:
     made = [
         await stores.files.add_output(ACTOR, SESSION, "x", chunked(b"1"), file_id=FileId("file_out")) for _ in range(2)

@@ -87,7 +87,11 @@ def test_a_zip_inside_a_skill_is_a_file_like_any_other() -> None:
     ("files", "text"),
     [
         ([], "files: no file was sent"),
-        ([("SKILL.md", SKILL_MD)], "files: all files must be in one top-level folder"),
+        (
+            [("SKILL.md", SKILL_MD)],
+            "files: 'SKILL.md' is neither a zip archive nor a file in a top-level folder; send one",
+        ),
+        ([("pdf-tools.tar.gz", b"\x1f\x8b")], "files: 'pdf-tools.tar.gz' is neither a zip archive"),
         ([("pdf-tools/SKILL.md", SKILL_MD), ("other/x", b"")], "files: all files must be in one top-level folder"),
         ([("pdf-tools/docs/SKILL.md", SKILL_MD)], "files: there is no SKILL.md at the root of the folder pdf-tools/"),
         ([("pdf-tools/skill.md", SKILL_MD)], "files: there is no SKILL.md at the root"),

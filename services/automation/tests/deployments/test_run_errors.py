@@ -6,12 +6,14 @@ from typing import Any, Final
 import pytest
 
 from efferent.common import workspaces
+from efferent.common.control.agents import AGENTS
 from efferent.common.control.aggregates import Actor
 from efferent.common.control.collection import Collection
 from efferent.common.control.environments import ENVIRONMENTS
 from efferent.common.control.vaults import VAULTS
 from efferent.common.domain.content import DocumentBlock, FileSource
 from efferent.common.domain.control import memory_store as memory_store_rules
+from efferent.common.domain.control.agent import AgentFields, UpdateAgent
 from efferent.common.domain.control.deployment import PauseDeployment
 from efferent.common.domain.control.environment import (
     ArchiveEnvironment,
@@ -188,6 +190,29 @@ async def test_a_deployment_that_is_at_fault_is_paused_with_the_error_of_its_run
     async with stage.replica():  # and rests from then on
         stage.advance(HOUR_S)
         assert await stage.replicas[0].deployments.scheduler.start_due() == 0
+
+
+async def test_a_run_looks_at_the_version_of_the_agent_that_its_deployment_pins(stage: Stage) -> None:
+    """The newest version has what the environment blocks and skills that are gone; the pinned one has neither."""
+    network = NetworkPatch(limited=True)
+    environment_id = await stage.environment(config=CloudPatch(networking=network))
+    agent = await stage.agent()
+    deployment = await stage.make(agent=agent, environment_id=environment_id)
+    asks = ToolsetDefaults(permission_policy=PermissionPolicy(type="always_ask"))
+    newer = AgentFields(
+        mcp_servers=(McpServer(name="m", url="https://mcp.example.com/x"),),
+        tools=(McpToolset(mcp_server_name="m", default_config=asks),),
+        skills=(Skill(type="custom", skill_id="skill_gone", version="1"),),
+    )
+    await AGENTS.change(stage.aggregates, stage.actor, agent.id, UpdateAgent(newer))
+    async with stage.replica():
+        stage.advance(HOUR_S + 540)
+        (run,) = await stage.until(lambda runs: len(runs) == 1)
+    assert run.error is None
+    session = await stage.session_of(run)
+    assert session is not None
+    assert session.agent.version == 1
+    assert (await stage.deployment(deployment.id)).status == "active"
 
 
 async def test_a_session_that_is_refused_does_not_pause_the_schedule(stage: Stage) -> None:

@@ -103,6 +103,23 @@ async def test_too_many_waiting_deliveries_are_refused_for_that_endpoint_only(co
     assert await queue.waiting("whep_a") == 3
 
 
+async def test_what_comes_after_an_endpoint_was_looked_at_is_not_thrown_away_with_it(connection: Connection) -> None:
+    queue = WebhookQueue(connection)
+    await queue.declare()
+    await queue.open("whep_a")
+    await queue.put("whep_a", "whe_1", b"{}")
+    await queue.put("whep_b", "whe_1", b"{}")
+    looked_at = await queue.position()
+    await queue.put("whep_a", "whe_2", b"{}")  # enabled again, and something happened
+    await queue.remove("whep_a", reach=looked_at)
+    assert await queue.opened() == set()
+    assert (await queue.waiting("whep_a"), await queue.waiting("whep_b")) == (1, 1)
+    await queue.open("whep_a")
+    kept = await queue.take("whep_a", within_s=2)
+    assert kept is not None
+    assert kept.attempt == 1
+
+
 async def test_a_delivery_that_nobody_answers_for_comes_again_as_the_next_attempt(connection: Connection) -> None:
     queue = WebhookQueue(connection, ack_wait_s=0.2)
     await queue.declare()

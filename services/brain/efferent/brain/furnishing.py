@@ -28,6 +28,7 @@ class Furnisher:
         self._hands = hands
         self._memories = memories
         self._listed: OrderedDict[SessionId, tuple[ClaimId, asyncio.Task[tuple[StorePlace, ...]]]] = OrderedDict()
+        self._behind: OrderedDict[SessionId, None] = OrderedDict()
 
     async def execute(self, state: SessionState, claim_id: ClaimId, call: RunTool) -> ToolOutcome:
         """Run the call with everything in place. Raises HandsUnavailable, LogUnavailable."""
@@ -38,18 +39,33 @@ class Furnisher:
                     state.session_id, call.call_id, call.name, call.input, placement=placement.name
                 )
             except PlacementMissing:
-                await self._hands.prepare(state.session_id, placement)
+                await self._prepare(state.session_id, placement)
         raise PlacementMissing(f"the hands lost the session's files {PLACINGS_MAX} times")
 
     async def refresh(self, state: SessionState) -> None:
         """Bring the sandbox up to date with what was kept of it. Raises HandsUnavailable, LogUnavailable."""
         self.forget(state.session_id)
         stores = await self._stores(state)
-        await self._hands.prepare(state.session_id, placement_of(state, stores))
+        await self._prepare(state.session_id, placement_of(state, stores))
+
+    def is_behind(self, session_id: SessionId) -> bool:
+        """Whether the session's memory stores have changed since its sandbox was last brought up to date."""
+        return session_id in self._behind
+
+    def fall_behind(self, session_id: SessionId) -> None:
+        """The session's memory stores have changed: look again before its next call."""
+        self.forget(session_id)
+        self._behind[session_id] = None
+        while len(self._behind) > SESSIONS_KEPT_MAX:
+            self._behind.popitem(last=False)
 
     def forget(self, session_id: SessionId) -> None:
-        """The session's memory stores have changed: look again before its next call."""
+        """Look at the session's memory stores again before its next call."""
         self._listed.pop(session_id, None)
+
+    async def _prepare(self, session_id: SessionId, placement: Placement) -> None:
+        await self._hands.prepare(session_id, placement)
+        self._behind.pop(session_id, None)
 
     async def _placement(self, state: SessionState, claim_id: ClaimId) -> Placement:
         if not any(isinstance(held.resource, MemoryStoreResource) for held in state.resources):

@@ -5,6 +5,7 @@ limit is asked right after the key.
 """
 
 import logging
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
@@ -20,6 +21,7 @@ from efferent.gateway.key_ring import KeyRing
 from efferent.gateway.rate_limits import RateLimits
 
 API_PREFIX: Final = "/v1/"
+PROBES: Final = ("/healthz", "/readyz", "/metrics")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _PREPARED: Final = web.RequestKey("efferent.prepared", web.StreamResponse)
 
@@ -110,7 +112,9 @@ def _report(context: GatewayContext, request: web.Request, status: int, seconds:
     session_id = request.match_info.get("session_id")
     if session_id is not None:
         fields["session_id"] = session_id[:80]
-    _access.info("request", extra=fields)
+    # Probes ask all the time: what they ask is worth a line only when the answer is bad.
+    is_probe = route in PROBES and status == HTTPStatus.OK
+    _access.log(logging.DEBUG if is_probe else logging.INFO, "request", extra=fields)
 
 
 def _route(request: web.Request) -> str:

@@ -4,7 +4,6 @@ Live readers come first, then the projection; both see the same records, so a li
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -178,11 +177,13 @@ class SessionServices:
         for start in range(0, len(batch), _RECORDS_AT_ONCE):
             committed = []
             for raw in batch[start : start + _RECORDS_AT_ONCE]:
-                with contextlib.suppress(subjects.BadSubject):
+                try:
                     session_id, _ = subjects.parse_session(raw.subject)
-                    is_here = codec.claimed_key(raw.payload) is None
-                    payload = raw.payload if is_here else await self._claimed(session_id, raw)
-                    committed.append(self._committed(session_id, raw, payload))
+                except subjects.BadSubject:
+                    continue
+                is_here = codec.claimed_key(raw.payload) is None
+                payload = raw.payload if is_here else await self._claimed(session_id, raw)
+                committed.append(self._committed(session_id, raw, payload))
             await self.projection.apply([record for record in committed if record is not None])
             await asyncio.sleep(0)  # requests are served in between while a long history is made up for
         self._passed = batch[-1].sequence

@@ -8,7 +8,7 @@ from typing import Final
 
 from efferent.hands import trees
 from efferent.hands.folder import SessionFolder
-from efferent.hands.placement import RecordedStore, recorded, settle, settled
+from efferent.hands.placement import RecordedStore, Told, recorded, settle, settled, tell, told
 from efferent.hands.placer import MEMORY_BYTES_MAX
 
 OUTPUTS_MAX: Final = 1_000
@@ -30,6 +30,13 @@ class MemoryChange:
     """What was placed there; empty when nothing was."""
     content: bytes | None
     """None: deleted."""
+    stamp: str = ""
+    """Of the file that was read."""
+
+    @property
+    def told(self) -> Told:
+        """What a store learns from it."""
+        return Told("" if self.content is None else hashlib.sha256(self.content).hexdigest(), self.stamp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +58,13 @@ def collect(folder: SessionFolder) -> Collected:
         for found in trees.walk(folder.part("outputs"), OUTPUTS_MAX)
         if known.get(found.path) != found.stamp and found.size_bytes <= OUTPUT_BYTES_MAX
     )
-    changes: list[MemoryChange] = []
-    left = ANSWER_BYTES_MAX
-    for store in recorded(folder).stores:
-        if store.is_read_only:
-            continue
-        for change in _changes(folder, store):
-            left -= len(change.content or b"")
-            if left < 0:
-                return Collected(outputs, tuple(changes), is_all=False)
-            changes.append(change)
-    return Collected(outputs, tuple(changes))
+    changes, is_all = _memory_changes(folder)
+    if changes:
+        memories = told(folder)
+        for change in changes:
+            memories.setdefault(change.slug, {})[change.path] = change.told
+        tell(folder, memories)
+    return Collected(outputs, tuple(changes), is_all)
 
 
 def keep(folder: SessionFolder, outputs: dict[str, str]) -> None:
@@ -86,6 +89,21 @@ def output_chunks(folder: SessionFolder, path: str, stamp: str) -> Iterator[byte
             yield chunk
 
 
+def _memory_changes(folder: SessionFolder) -> tuple[list[MemoryChange], bool]:
+    """As many changes as one answer has room for, and whether they are all."""
+    changes: list[MemoryChange] = []
+    left = ANSWER_BYTES_MAX
+    for store in recorded(folder).stores:
+        if store.is_read_only:
+            continue
+        for change in _changes(folder, store):
+            left -= len(change.content or b"")
+            if left < 0:
+                return changes, False
+            changes.append(change)
+    return changes, True
+
+
 def _changes(folder: SessionFolder, store: RecordedStore) -> list[MemoryChange]:
     root = folder.part("memory") / store.slug
     changes: list[MemoryChange] = []
@@ -95,24 +113,25 @@ def _changes(folder: SessionFolder, store: RecordedStore) -> list[MemoryChange]:
         placed = store.memories.get(found.path)
         if (placed is not None and placed.stamp == found.stamp) or found.size_bytes > MEMORY_BYTES_MAX:
             continue
-        content = _content(folder, store.slug, found.path)
-        if content is None:
+        read = _content(folder, store.slug, found.path)
+        if read is None:
             continue
+        content, stamp = read
         base = placed.sha256 if placed is not None else ""
         if hashlib.sha256(content).hexdigest() != base:
-            changes.append(MemoryChange(store.slug, found.path, base, content))
+            changes.append(MemoryChange(store.slug, found.path, base, content, stamp))
     for path, placed in store.memories.items():
         if path not in seen and trees.is_gone(root, path):
             changes.append(MemoryChange(store.slug, path, placed.sha256, None))
     return changes
 
 
-def _content(folder: SessionFolder, slug: str, path: str) -> bytes | None:
-    """A memory's text; None when it is none, or grew too large."""
+def _content(folder: SessionFolder, slug: str, path: str) -> tuple[bytes, str] | None:
+    """A memory's text and the stamp of its file; None when it is none, or grew too large."""
     try:
-        with trees.opened(folder.part("memory") / slug, path) as (descriptor, _):
+        with trees.opened(folder.part("memory") / slug, path) as (descriptor, found):
             data = trees.read_all(descriptor, MEMORY_BYTES_MAX + 1)
         data.decode()
     except (trees.NotThere, UnicodeDecodeError):
         return None
-    return data if len(data) <= MEMORY_BYTES_MAX else None
+    return (data, found.stamp) if len(data) <= MEMORY_BYTES_MAX else None

@@ -97,6 +97,19 @@ class Recorded:
         return next((store for store in self.stores if store.slug == slug), None)
 
 
+@dataclass(frozen=True)
+class Told:
+    """A memory as it was when it was last collected as changed."""
+
+    sha256: str
+    """Empty: it was deleted."""
+    stamp: str
+
+
+ToldMemories = dict[str, dict[str, Told]]
+"""By store and path: what the stores may have learned from here, and so is no change of somebody else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mount:
     """A part of the session's folder that is mounted because something was placed there."""
@@ -107,6 +120,7 @@ class Mount:
 
 
 _RECORDED: Final[TypeAdapter[Recorded]] = TypeAdapter(Recorded)
+_TOLD: Final[TypeAdapter[ToldMemories]] = TypeAdapter(ToldMemories)
 _STAMPS: Final[TypeAdapter[dict[str, str]]] = TypeAdapter(dict[str, str])
 
 
@@ -121,6 +135,19 @@ def recorded(folder: SessionFolder) -> Recorded:
 def record(folder: SessionFolder, placed: Recorded) -> None:
     """Remember what is placed. Durable when it returns. Raises OSError."""
     _write(_record_path(folder), _RECORDED.dump_json(placed))
+
+
+def told(folder: SessionFolder) -> ToldMemories:
+    """What was collected of the memory stores. Raises OSError."""
+    try:
+        return _TOLD.validate_json(_told_path(folder).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return {}
+
+
+def tell(folder: SessionFolder, memories: ToldMemories) -> None:
+    """Remember what was collected of the memory stores. Durable when it returns. Raises OSError."""
+    _write(_told_path(folder), _TOLD.dump_json(memories))
 
 
 def settled(folder: SessionFolder) -> dict[str, str]:
@@ -149,6 +176,10 @@ def mounts(folder: SessionFolder) -> tuple[Mount, ...]:
 
 def _record_path(folder: SessionFolder) -> Path:
     return folder.path / "placement.json"
+
+
+def _told_path(folder: SessionFolder) -> Path:
+    return folder.path / "memories.json"
 
 
 def _settled_path(folder: SessionFolder) -> Path:

@@ -20,8 +20,11 @@ from efferent.hands.placement import (
     Recorded,
     RecordedMemory,
     RecordedStore,
+    Told,
     record,
     recorded,
+    tell,
+    told,
 )
 
 MEMORY_BYTES_MAX: Final = 102_400
@@ -60,7 +63,7 @@ class Placer:
             await asyncio.to_thread(self._make_folders, wanted)
             files = await self._place_files(before, wanted)
             skills = await self._place_skills(before, wanted)
-            stores = [await self._place_store(before.store(store.slug), store) for store in wanted.stores]
+            stores = await self._place_stores(before, wanted)
             after = Recorded(wanted.name, files, skills, tuple(stores))
             await asyncio.to_thread(record, self._folder, after)
             self._placed = after
@@ -136,18 +139,41 @@ class Placer:
 
     # --- memory -----------------------------------------------------------------------------------------------------
 
-    async def _place_store(self, before: RecordedStore | None, store: PlacedStore) -> RecordedStore:
-        """Bring a store's folder up to date. Where the store has changed it wins; what only the agent changed stays."""
+    async def _place_stores(self, before: Recorded, wanted: Placement) -> list[RecordedStore]:
+        collected = await asyncio.to_thread(told, self._folder) if wanted.stores else {}
+        count = sum(map(len, collected.values()))
+        stores = [
+            await self._place_store(before.store(store.slug), store, collected.get(store.slug, {}))
+            for store in wanted.stores
+        ]
+        if sum(map(len, collected.values())) != count:
+            await asyncio.to_thread(tell, self._folder, collected)
+        return stores
+
+    async def _place_store(
+        self, before: RecordedStore | None, store: PlacedStore, collected: dict[str, Told]
+    ) -> RecordedStore:
+        """Bring a store's folder up to date. Where others changed the store it wins; what the agent changed stays.
+
+        What was ``collected`` and is in the store now is the agent's own: it may have gone on from there. Entries are
+        taken out as they are used.
+        """
         root = self._folder.part("memory") / store.slug
         known = before.memories if before is not None else {}
         wanted = {memory.path: memory for memory in store.memories}
         for path in known.keys() - wanted.keys():
-            await asyncio.to_thread(trees.delete, root, path)
+            own = collected.pop(path, None)
+            if own is None or own.sha256:
+                await asyncio.to_thread(trees.delete, root, path)
         memories: dict[str, RecordedMemory] = {}
         for path, memory in wanted.items():
             there = known.get(path)
             if there is None or there.sha256 != memory.sha256:
-                there = await self._place_memory(root, memory)
+                own = collected.pop(path, None)
+                if own is not None and own.sha256 == memory.sha256:
+                    there = RecordedMemory(own.sha256, own.stamp)
+                else:
+                    there = await self._place_memory(root, memory)
             if there is not None:
                 memories[path] = there
         return RecordedStore(store.slug, store.is_read_only, memories)

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from efferent.common import workspaces
-from efferent.common.control.agents import AGENTS
+from efferent.common.control.agents import get_agent
 from efferent.common.control.aggregates import Aggregates
 from efferent.common.control.environments import ENVIRONMENTS
 from efferent.common.control.files import FILES
 from efferent.common.control.kinds import KINDS
-from efferent.common.control.skills import SKILLS
 from efferent.common.control.vaults import VAULTS
 from efferent.common.domain.file_sources import file_ids
 from efferent.common.domain.ids import WorkspaceId
-from efferent.common.domain.resources.agent import AgentSnapshot
+from efferent.common.domain.refusals import InvalidRequest, NotFound
+from efferent.common.domain.resources.agent import Agent, AgentSnapshot
 from efferent.common.domain.resources.deployment import (
     Deployment,
     FileConfig,
@@ -29,6 +29,7 @@ from efferent.common.domain.resources.deployment import (
 from efferent.common.domain.resources.deployment_run import RunError, RunErrorType
 from efferent.common.domain.resources.environment import Environment, LimitedNetwork, SelfHostedConfig
 from efferent.common.ports import ControlLog
+from efferent.common.skills.resolver import SkillResolver, WantedSkill
 
 
 async def trouble_of(
@@ -41,8 +42,8 @@ async def trouble_of(
     workspace = await workspaces.load_workspace(control_log, workspace_id)
     if workspace is not None and workspace.archived_at is not None:
         return _error("workspace_archived_error", f"Workspace {workspace_id} is archived.")
-    agent = (await aggregates.load(AGENTS.kind, workspace_id, deployment.agent.id)).data
-    if agent is None or agent.archived_at is not None:
+    agent = await _pinned(aggregates, workspace_id, deployment)
+    if agent is None:
         return _error("agent_archived_error", f"Agent {deployment.agent.id} is archived.")
     environment = (await aggregates.load(ENVIRONMENTS.kind, workspace_id, deployment.environment_id)).data
     if environment is None:
@@ -64,10 +65,21 @@ async def trouble_of(
     )
 
 
+async def _pinned(aggregates: Aggregates, workspace_id: WorkspaceId, deployment: Deployment) -> Agent | None:
+    """The agent at the deployment's version; None when it is gone or archived."""
+    try:
+        agent = await get_agent(aggregates, workspace_id, deployment.agent.id, deployment.agent.version)
+    except NotFound:
+        return None
+    return agent if agent.archived_at is None else None
+
+
 async def _skill_trouble(aggregates: Aggregates, workspace_id: WorkspaceId, agent: AgentSnapshot) -> RunError | None:
-    for skill in agent.skills:
-        if skill.type == "custom" and (await aggregates.load(SKILLS.kind, workspace_id, skill.skill_id)).data is None:
-            return _error("skill_not_found_error", f"Skill {skill.skill_id} does not exist.")
+    wanted = [WantedSkill(skill.type, skill.skill_id, skill.version) for skill in agent.skills]
+    try:
+        await SkillResolver(aggregates).resolve(workspace_id, wanted)
+    except InvalidRequest as refusal:
+        return _error("skill_not_found_error", refusal.message)
     return None
 
 

@@ -66,6 +66,7 @@ from efferent.common.domain.events import (
     WorkPaused,
 )
 from efferent.common.domain.events.stop import RepositoryCloneError
+from efferent.common.domain.events.user import QueuedInput
 from efferent.common.domain.ids import EventId
 from efferent.common.domain.record import Record
 from efferent.common.domain.replacing import replace
@@ -163,7 +164,7 @@ def _changed(state: SessionState, event: PublicEvent | InternalEvent) -> Session
             claim = Claim(claim_id=event.claim_id, brain_id=event.brain_id)
             return replace(state, claim=claim, stalled_claims=state.stalled_claims + 1)
         case UserMessage() | SystemMessage():
-            return _context(_dequeued(state, event.id), event.id)
+            return replace(state, queue=_without(state.queue, event.id), last_context_event=event.id)
         case AgentMessage():
             return replace(state, compactions=0, last_context_event=event.id)
         case AgentToolUse():
@@ -173,9 +174,9 @@ def _changed(state: SessionState, event: PublicEvent | InternalEvent) -> Session
         case SessionStatusRunning():
             return _running(state, event.processed_at)
         case SessionStatusIdle():
-            ended = _stop_clock(state, event.processed_at)
             return replace(
-                ended,
+                state,
+                totals=_turn_ended(state, event.processed_at),
                 status=Idle(event.stop_reason),
                 is_paused=False,
                 claim=None,
@@ -190,9 +191,9 @@ def _changed(state: SessionState, event: PublicEvent | InternalEvent) -> Session
         case RetryScheduled():
             return _rescheduled(state, event)
         case SessionStatusTerminated():
-            ended = _stop_clock(state, event.processed_at)
             return replace(
-                ended,
+                state,
+                totals=_turn_ended(state, event.processed_at),
                 status=Terminated(event.processed_at),
                 claim=None,
                 calls=(),
@@ -292,12 +293,12 @@ def _queued(state: SessionState, event: InputQueued) -> SessionState:
 
 
 def _dequeued(state: SessionState, event_id: EventId) -> SessionState:
-    remaining = tuple([item for item in state.queue if item.id != event_id])
+    remaining = _without(state.queue, event_id)
     return state if len(remaining) == len(state.queue) else replace(state, queue=remaining)
 
 
-def _context(state: SessionState, event_id: EventId) -> SessionState:
-    return replace(state, last_context_event=event_id)
+def _without(queue: tuple[QueuedInput, ...], event_id: EventId) -> tuple[QueuedInput, ...]:
+    return tuple([item for item in queue if item.id != event_id])
 
 
 def _running(state: SessionState, at: Timestamp) -> SessionState:
@@ -320,18 +321,18 @@ def _priced(totals: Totals, list_cost_micro_usd: int | None) -> Totals:
     return replace(totals, list_cost_micro_usd=totals.list_cost_micro_usd + list_cost_micro_usd)
 
 
-def _stop_clock(state: SessionState, at: Timestamp) -> SessionState:
+def _turn_ended(state: SessionState, at: Timestamp) -> Totals:
     worked = seconds_between(state.status.since, at) if isinstance(state.status, Running) else 0.0
     ended, active = state.totals.turns_ended + 1, state.totals.active_seconds + worked
-    return replace(state, totals=replace(state.totals, turns_ended=ended, active_seconds=active))
+    return replace(state.totals, turns_ended=ended, active_seconds=active)
 
 
 def _rescheduled(state: SessionState, event: RetryScheduled) -> SessionState:
     if not isinstance(state.status, Running):
         return state
-    stopped = _stop_clock(state, event.processed_at)
+    totals = replace(_turn_ended(state, event.processed_at), turns_ended=state.totals.turns_ended)
     waiting = Rescheduling(not_before=event.not_before, rounds=state.status.rounds, failures=state.status.failures + 1)
-    return replace(stopped, status=waiting, totals=replace(stopped.totals, turns_ended=state.totals.turns_ended))
+    return replace(state, status=waiting, totals=totals)
 
 
 def _span(state: SessionState, span_id: EventId | None) -> SessionState:

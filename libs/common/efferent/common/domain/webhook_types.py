@@ -63,12 +63,8 @@ ForeignWebhookType = Literal[
 ]
 """Types that endpoints may ask for and that nothing here causes."""
 
-WebhookType = SessionWebhookType | ControlWebhookType | ForeignWebhookType
+WebhookType = Literal[SessionWebhookType, ControlWebhookType, ForeignWebhookType]
 
 CONTROL_TYPES: Final[frozenset[str]] = frozenset((*get_args(ControlWebhookType), "session.deleted"))
-WEBHOOK_TYPES: Final[tuple[WebhookType, ...]] = (
-    *get_args(SessionWebhookType),
-    *get_args(ControlWebhookType),
-    *get_args(ForeignWebhookType),
-)
+WEBHOOK_TYPES: Final[tuple[WebhookType, ...]] = get_args(WebhookType)
 """All of them."""

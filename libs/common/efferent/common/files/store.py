@@ -128,13 +128,14 @@ class FileStore:
         *,
         file_id: FileId | None = None,
     ) -> File:
-        """A file that the session's agent made; clients may download it. Of a path only the last name is kept.
+        """A file that the session's agent made; clients may download it. Of a path only the last name is kept,
+        and what a filename may not have is replaced.
 
-        With the same ``file_id`` it is made once. Raises TooLarge, InvalidRequest, LogUnavailable, BlobsUnavailable and
-        what ``chunks`` raises.
+        With the same ``file_id`` it is made once. Raises TooLarge, LogUnavailable, BlobsUnavailable and what ``chunks``
+        raises.
         """
         identifier = file_id or self._new_id()
-        name = files.checked_filename(filename, extension="")
+        name = files.usable_filename(filename)
         digest = await self._blobs.put_stream(content_key(identifier, session_id), self._limited(chunks))
         command = CreateFile(
             id=identifier,

@@ -59,7 +59,7 @@ class Headers(Mapping[str, str]):
         return block[start : block.index("\r\n", start)]
 
     def __getitem__(self, name: str) -> str:
-        found = self.get(name)
+        found: str | None = self.get(name)
         if found is None:
             raise KeyError(name)
         return found

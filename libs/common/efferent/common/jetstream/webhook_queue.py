@@ -129,6 +129,12 @@ class WebhookQueue:
             {"stream_name": subjects.WEBHOOKS, "config": config},
         )
 
+    async def position(self) -> int:
+        """Sequence of the newest delivery of the whole stream. Raises LogUnavailable."""
+        info = await self._call(f"STREAM.INFO.{subjects.WEBHOOKS}", {})
+        last: int = info["state"]["last_seq"]
+        return last
+
     async def opened(self) -> set[str]:
         """The endpoints that have a consumer. Raises LogUnavailable."""
         names: list[str] = []
@@ -164,9 +170,15 @@ class WebhookQueue:
             raise LogUnavailable(f"a pull ended with {message.status} {message.headers.get('Description', '')}")
         return QueuedDelivery(self._connection, message.reply, endpoint_id, message.data, _delivered(message))
 
-    async def remove(self, endpoint_id: str) -> None:
-        """Throw away what waits for the endpoint, and its consumer. Repeating it is harmless. Raises LogUnavailable."""
-        await self._call(f"STREAM.PURGE.{subjects.WEBHOOKS}", {"filter": subjects.webhook(endpoint_id)})
+    async def remove(self, endpoint_id: str, *, reach: int) -> None:
+        """Throw away the endpoint's consumer, and what waits for it up to a position.
+
+        Repeating it is harmless. What comes after ``reach`` is kept: the endpoint may be wanted again by then. Raises
+        LogUnavailable.
+        """
+        await self._call(
+            f"STREAM.PURGE.{subjects.WEBHOOKS}", {"filter": subjects.webhook(endpoint_id), "seq": reach + 1}
+        )
         await self._call(
             f"CONSUMER.DELETE.{subjects.WEBHOOKS}.{endpoint_id}", {}, harmless=frozenset({_CONSUMER_NOT_FOUND})
         )

@@ -78,6 +78,11 @@ def read_package(parts: Sequence[UploadedPart]) -> SkillPackage:
         raise InvalidRequest("files: no file was sent")
     if sum(len(part.data) for part in parts) > UPLOAD_BYTES_MAX:
         raise TooLarge(f"files: a skill is at most {UPLOAD_BYTES_MAX} bytes")
+    if len(parts) == 1 and "/" not in parts[0].filename and not _is_archive(parts):
+        raise InvalidRequest(
+            f"files: {parts[0].filename[:100]!r} is neither a zip archive nor a file in a top-level folder; "
+            f'send one zip, or every file with its path ("my-skill/{SKILL_FILE}")'
+        )
     files = _unzipped(parts[0].data) if _is_archive(parts) else _plain(parts)
     top = _top_folder(files)
     skill_file = next((file for file in files if file.path == f"{top}/{SKILL_FILE}"), None)

@@ -14,6 +14,7 @@ from efferent.common.control.kinds import subject_of
 from efferent.common.control.webhook_endpoints import HOME
 from efferent.common.domain.control.aggregate import ControlRecord, Kind, UnreadableRecord
 from efferent.common.domain.control.credential import CREDENTIAL
+from efferent.common.domain.control.deployment import DEPLOYMENT
 from efferent.common.domain.control.vault import VAULT
 from efferent.common.domain.control.webhook_endpoint import WEBHOOK_ENDPOINT
 from efferent.common.domain.refusals import Refused
@@ -27,7 +28,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Leftovers:
-    """Finishes what others began with secrets of credentials and webhook endpoints."""
+    """Finishes what others began with secrets of credentials, webhook endpoints and deployments."""
 
     def __init__(self, control_log: ControlLog, keys: DataKeys, keeper: VaultKeeper) -> None:
         self._control_log = control_log
@@ -57,7 +58,18 @@ class Leftovers:
             if WEBHOOK_ENDPOINT.is_deleted(record):
                 return await self._destroy(owner, await self._keys.ids(owner))
             return await self._destroy_replaced(owner, subject, record.data.signing_secret)
+        if owner.startswith(DEPLOYMENT.prefix):
+            return await self._finish_deployment(owner)
         return False
+
+    async def _finish_deployment(self, owner: str) -> bool:
+        subject = subjects.control(DEPLOYMENT.subject_family, owner)
+        record = await self._newest(DEPLOYMENT, subject)
+        if record is None:
+            return False
+        if record.data.archived_at is not None:
+            return await self._destroy(owner, await self._keys.ids(owner))
+        return await self._destroy_replaced(owner, subject, record.data.tokens)
 
     async def _finish_credential(self, owner: str) -> bool:
         record = await self._newest(CREDENTIAL, subjects.control_in_any_set(CREDENTIAL.subject_family, owner))
@@ -82,9 +94,9 @@ class Leftovers:
             return True
         return False
 
-    async def _destroy_replaced(self, owner: str, subject: str, current: Sealed) -> bool:
+    async def _destroy_replaced(self, owner: str, subject: str, current: Sealed | None) -> bool:
         """Destroy keys that an earlier record names; a key that no record names may belong to the next one."""
-        others = [key_id for key_id in await self._keys.ids(owner) if key_id != current.key_id]
+        others = [key_id for key_id in await self._keys.ids(owner) if current is None or key_id != current.key_id]
         if not others:
             return False
         replaced: set[str] = set()

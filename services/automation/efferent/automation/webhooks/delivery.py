@@ -65,11 +65,13 @@ class Delivering:
     async def adjust(self) -> None:
         """Have workers for exactly the enabled endpoints. Raises LogUnavailable."""
         opened = await self._parts.queue.opened()
+        # Before the endpoints are read: what comes later may be for one that was enabled again in between.
+        reach = await self._parts.queue.position()
         endpoints = await self._parts.endpoints.current()
         wanted = {endpoint.id for endpoint in endpoints.values() if endpoint.state == "enabled"}
         await self._end(self._workers.keys() - wanted)
         for endpoint_id in opened - wanted:
-            await self._parts.queue.remove(endpoint_id)
+            await self._parts.queue.remove(endpoint_id, reach=reach)
             await self._parts.streaks.clear(endpoint_id)
         for endpoint_id in wanted - opened:
             await self._parts.queue.open(endpoint_id)

@@ -1,5 +1,6 @@
 """User profiles as clients of each generation write them."""
 
+import re
 from typing import Annotated, Any, Final, Literal
 
 from aiohttp import web
@@ -8,13 +9,16 @@ from pydantic import Field
 from efferent.common.domain.control.aggregate import UNSET
 from efferent.common.domain.control.user_profile import TEXT_LENGTH_MAX, ProfileFields
 from efferent.common.domain.resources.user_profile import AccessType, Generation
+from efferent.common.domain.timestamp import Timestamp
 from efferent.gateway import beta
 from efferent.gateway.errors import InvalidRequest
-from efferent.gateway.validation import Params, read_timestamp
+from efferent.gateway.validation import Params, quoted, read_timestamp
 
 _HEADER: Final = "user-profiles-"
 _GENERATIONS: Final[tuple[Generation, ...]] = ("2026-03-24", "2026-08-18", "2026-09-04")
 _LEGACY: Final[tuple[Generation, ...]] = ("2026-03-24", "2026-08-18")
+
+_COMPLETE: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)\Z")
 
 Name = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH_MAX)]
 Text = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH_MAX)]
@@ -46,8 +50,6 @@ class UserProfileParams(Params):
         """What is mentioned, as the domain takes it. Raises InvalidRequest for what the generation does not know."""
         given = self.model_fields_set
         self._check(generation)
-        if updates and "access_type" in given and self.access_type is None:
-            raise InvalidRequest("access_type: must not be null")
         return ProfileFields(
             name=self.name if "name" in given else UNSET,
             access_type=self.access_type if self.access_type is not None else UNSET,
@@ -73,7 +75,7 @@ class UserProfileParams(Params):
         if "external_user_onboarded_at" in self.model_fields_set:
             if self.external_user_onboarded_at is None:
                 raise InvalidRequest("external_user_onboarded_at: must not be null")
-            found["onboarded_at"] = read_timestamp("external_user_onboarded_at", self.external_user_onboarded_at)
+            found["onboarded_at"] = _moment("external_user_onboarded_at", self.external_user_onboarded_at)
         details = self.external_user_details
         if details is None:
             if "external_user_details" in self.model_fields_set:
@@ -84,9 +86,16 @@ class UserProfileParams(Params):
             if value is None and updates:
                 raise InvalidRequest(f"external_user_details.{name}: must not be null; it cannot be cleared")
             if name == "onboarded_at" and value is not None:
-                value = read_timestamp("external_user_details.onboarded_at", value)
+                value = _moment("external_user_details.onboarded_at", value)
             found[name] = value
         return found
+
+
+def _moment(name: str, text: str) -> Timestamp:
+    """A complete timestamp: date, time and zone. Raises InvalidRequest."""
+    if _COMPLETE.match(text) is None:
+        raise InvalidRequest(f"{name}: {quoted(text)} is not a complete RFC 3339 date-time with a time zone")
+    return read_timestamp(name, text)
 
 
 class EnrollParams(Params):

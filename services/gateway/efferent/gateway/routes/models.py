@@ -6,7 +6,9 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from efferent.common.domain.model_catalog import EFFORT_LEVELS, KNOWN_MODELS, ModelTraits
+from efferent.common.domain import timestamp
+from efferent.common.domain.model_catalog import EFFORT_LEVELS, KNOWN_MODELS, Lifecycle, ModelTraits
+from efferent.common.domain.timestamp import Timestamp
 from efferent.common.model_config import ModelConfigs, UnknownModel
 from efferent.gateway.context import context_of
 from efferent.gateway.errors import InvalidRequest, NotFound
@@ -30,12 +32,12 @@ def routes() -> Sequence[web.AbstractRouteDef]:
 
 async def list_models(request: web.Request) -> web.Response:
     """Known models, newest first, then those that the configuration names itself."""
-    wanted = query_list(request, "lifecycle", allowed=LIFECYCLES) or LIFECYCLES_DEFAULT
+    wanted, now = query_list(request, "lifecycle", allowed=LIFECYCLES) or LIFECYCLES_DEFAULT, _now(request)
     limit = query_limit(request, default=LIMIT_DEFAULT, high=LIMIT_MAX)
-    models = [traits for traits in listed(context_of(request).models) if traits.lifecycle in wanted]
+    models = [traits for traits in listed(context_of(request).models) if _lifecycle(traits, now) in wanted]
     chosen, has_more = _cut(request, models, limit)
     body = {
-        "data": [model_info(traits) for traits in chosen],
+        "data": [model_info(traits, now) for traits in chosen],
         "has_more": has_more,
         "first_id": chosen[0].id if chosen else None,
         "last_id": chosen[-1].id if chosen else None,
@@ -46,11 +48,13 @@ async def list_models(request: web.Request) -> web.Response:
 async def retrieve(request: web.Request) -> web.Response:
     """One model that a provider answers for, known or not."""
     model_id = request.match_info["model_id"]
+    if len(model_id) > _ID_LENGTH_MAX:
+        raise NotFound(NOT_FOUND_TEXT)
     try:
-        traits = context_of(request).models.traits(model_id[:_ID_LENGTH_MAX])
+        traits = context_of(request).models.traits(model_id)
     except UnknownModel as error:
         raise NotFound(NOT_FOUND_TEXT) from error
-    return json_bytes(orjson.dumps(model_info(traits)))
+    return json_bytes(orjson.dumps(model_info(traits, _now(request))))
 
 
 def listed(models: ModelConfigs) -> Iterable[ModelTraits]:
@@ -66,15 +70,15 @@ def listed(models: ModelConfigs) -> Iterable[ModelTraits]:
             yield traits
 
 
-def model_info(traits: ModelTraits) -> dict[str, Any]:
-    """A model as clients read it."""
+def model_info(traits: ModelTraits, now: Timestamp) -> dict[str, Any]:
+    """A model as clients read it now."""
     return {
         "type": "model",
         "id": traits.id,
         "display_name": traits.display_name,
         "created_at": traits.created_at or _EPOCH,
         "line": traits.line,
-        "lifecycle": traits.lifecycle,
+        "lifecycle": _lifecycle(traits, now),
         "deprecated_at": traits.deprecated_at,
         "retires_at": traits.retires_at,
         "max_input_tokens": traits.context_window,
@@ -82,6 +86,15 @@ def model_info(traits: ModelTraits) -> dict[str, Any]:
         "allowed_fallback_models": None,
         "capabilities": _capabilities(traits),
     }
+
+
+def _lifecycle(traits: ModelTraits, now: Timestamp) -> Lifecycle:
+    """A model is retired from its day on, whatever the catalog says of it before."""
+    return "retired" if traits.retires_at is not None and traits.retires_at <= now else traits.lifecycle
+
+
+def _now(request: web.Request) -> Timestamp:
+    return timestamp.from_epoch_us(context_of(request).clock.now_us())
 
 
 def _capabilities(traits: ModelTraits) -> dict[str, Any]:

@@ -53,17 +53,23 @@ def check_auth(auth: CredentialAuth) -> None:
 
 def check_url(place: str, url: str) -> None:
     """An absolute http or https URL with a host; it is shown, so no secret may be in it. Raises InvalidRequest."""
+    netloc = _netloc(url)
+    if netloc is None:
+        raise InvalidRequest(f"{place}: must be an absolute http or https URL")
+    if "@" in netloc:
+        raise InvalidRequest(f"{place}: must not hold a user name or password")
+    if len(url) > URL_LENGTH_MAX:
+        raise InvalidRequest(f"{place}: must be at most {URL_LENGTH_MAX} characters long")
+
+
+def _netloc(url: str) -> str | None:
+    """What names the server; None when the URL names none that could be asked."""
     try:
         parts = urlsplit(url)
         is_valid = parts.scheme.lower() in _DEFAULT_PORTS and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        is_valid = False
-    if not is_valid or any(character.isspace() for character in url):
-        raise InvalidRequest(f"{place}: must be an absolute http or https URL")
-    if "@" in parts.netloc:
-        raise InvalidRequest(f"{place}: must not hold a user name or password")
-    if len(url) > URL_LENGTH_MAX:
-        raise InvalidRequest(f"{place}: must be at most {URL_LENGTH_MAX} characters long")
+        return None
+    return parts.netloc if is_valid and not any(character.isspace() for character in url) else None
 
 
 def check_expiry(expires_at: Timestamp | None, now: Timestamp) -> None:

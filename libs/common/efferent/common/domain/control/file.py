@@ -134,6 +134,12 @@ def checked_filename(given: str | None, *, extension: str) -> str:
     return name
 
 
+def usable_filename(path: str) -> str:
+    """What a file is called that an agent made: its last path component, without what a filename may not have."""
+    name = _FORBIDDEN.sub("_", path.rpartition("/")[2])[:FILENAME_LENGTH_MAX]
+    return name if name not in ("", ".", "..") else "unnamed"
+
+
 def checked_expiry(seconds: int) -> int:
     """How long a file is kept. Raises InvalidRequest."""
     if not EXPIRES_IN_S_MIN <= seconds <= EXPIRES_IN_S_MAX:
