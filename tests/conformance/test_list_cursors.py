@@ -1,8 +1,7 @@
 """Every list of the API, as the served document has them: limits of a page, and cursors that are for another list."""
 
+import asyncio
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -100,16 +99,19 @@ class Lists:
         return page["next_page"]
 
     def _filled(self, path: str) -> str:
-        parent = path.rpartition("/")[0]
-        values = self.known.path_parameters(parent, fresh="/work" not in path)
-        place = path.format_map(values)
+        place = path.format_map(self.known.path_parameters(path, fresh=True))
         make = _MAKERS.get(path)
         for number in range(3):
             if make is not None:
                 make(self.known, place.rpartition("/")[0], number)
-            elif path.startswith("/v1/") and path not in ("/v1/models", _ONE_ITEM):
+            elif path not in ("/v1/models", _ONE_ITEM):
                 self.known.another(place)
         return place
+
+
+def _key(item: Json) -> tuple[str, int | None]:
+    """What tells an item of a list from the others; versions of one agent have its id."""
+    return item["id"], item.get("version")
 
 
 def _made(known: KnownResources, path: str, body: Json) -> Json:
@@ -165,17 +167,12 @@ def lists(fuzzed_server: EfferentServer) -> Iterator[Lists]:
 def foreign_key(fuzzed_server: EfferentServer) -> str:
     """A key of another workspace."""
 
-    def command(*words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "efferent.cli.main", *words],
-            env=fuzzed_server.environ_of_commands,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout.split()[-1]
+    async def make() -> str:
+        workspace_id, _ = await fuzzed_server.beside_it("workspaces", "create", "another")
+        key, _ = await fuzzed_server.beside_it("keys", "create", "--workspace", workspace_id)
+        return key.split()[-1]
 
-    return command("keys", "create", "--workspace", command("workspaces", "create", "another"))
+    return asyncio.run(make())
 
 
 @each_listing
@@ -198,11 +195,10 @@ def test_a_cursor_that_nobody_gave_is_refused(listing: Listing, lists: Lists) ->
 
 @each_paged
 def test_a_cursor_goes_on_where_its_page_ended(listing: Listing, lists: Lists) -> None:
-    both = lists.ask(listing, limit=2)[1]["data"]
-    assert len(both) == 2 or lists.cursor(listing)
     status, page = lists.ask(listing, limit=1, page=lists.cursor(listing))
     both = lists.ask(listing, limit=2)[1]["data"]
-    assert (status, page["data"]) == (200, both[1:])
+    assert status == 200
+    assert [_key(item) for item in page["data"]] == [_key(item) for item in both[1:]]
 
 
 @each_paged

@@ -66,6 +66,7 @@ def model_environ(url: str, folder: Path) -> dict[str, str]:
         "ANTHROPIC_BASE_URL": url,
         "ANTHROPIC_API_KEY": PROVIDER_KEY,
         "EFFERENT_WEBHOOK_ALLOW": "127.0.0.1",
+        "EFFERENT_MCP_ALLOW": "127.0.0.1",
         "EFFERENT_WORK_LEASE_TTL_S": "12",
         "HOME": os.environ.get("HOME", str(Path.home())),
     }

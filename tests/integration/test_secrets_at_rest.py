@@ -6,10 +6,6 @@ repeated by foreign servers, archived and deleted. Then all its files are search
 
 import asyncio
 import base64
-import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +16,7 @@ from aiohttp import web
 from anthropic import AsyncAnthropic
 
 from tests.support.efferent_server import API_KEY, EfferentServer, scripted_model
+from tests.support.foreign_servers import Foreign, foreign
 from tests.support.model_control import ModelControl
 from tests.support.playing import MODEL, Played, bash, fresh_name, message, of_type, scripted
 from tests.support.secret_search import Recorder, Secrets, files_below
@@ -41,7 +38,7 @@ class Told:
     recorder: Recorder
     secrets: Secrets
     receiver: Receiver
-    foreign: "Foreign"
+    foreign: Foreign
     made_by_server: list[str] = field(default_factory=list)
     """Secrets that the server made; the answer that hands one out holds it."""
 
@@ -49,43 +46,6 @@ class Told:
         """Keep a secret that the server made."""
         self.made_by_server.append(what)
         return self.secrets.keep(what, secret)
-
-
-@dataclass
-class Foreign:
-    """An MCP server and its token endpoint, which repeat whatever they are sent."""
-
-    url: str
-    refuses: bool = True
-    gives: dict[str, Any] = field(default_factory=dict)
-
-    async def mcp(self, request: web.Request) -> web.Response:
-        """Refuse every token."""
-        sent = str(dict(request.headers))
-        return web.json_response({"you": sent}, status=401, headers={"x-you": request.headers["authorization"]})
-
-    async def token(self, request: web.Request) -> web.Response:
-        """Refuse, or give new tokens; either way with what was sent."""
-        sent = {"form": dict(await request.post()), "headers": dict(request.headers)}
-        if self.refuses:
-            return web.json_response({"error": "invalid_grant", "you": sent}, status=400)
-        return web.json_response({**self.gives, "expires_in": 3600, "you": sent})
-
-
-@asynccontextmanager
-async def foreign() -> AsyncIterator[Foreign]:
-    """The foreign servers on a free port."""
-    served = Foreign("")
-    app = web.Application()
-    app.add_routes([web.post("/mcp", served.mcp), web.post("/token", served.token)])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    served.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield served
-    finally:
-        await runner.cleanup()
 
 
 @pytest.mark.timeout(180)
@@ -187,26 +147,15 @@ async def _keys(told: Told) -> None:
     ):
         await ask("GET", f"/v1/agents?api_key={API_KEY}", status=status, **headers)
     for number, options in enumerate(((), ("--expires-in-days", "1"))):
-        key, said = await _command(told.server, "keys", "create", *options)
+        key, said = await told.server.beside_it("keys", "create", *options)
         told.secrets.keep(f"made key {number}", key)
         await ask("GET", "/v1/agents", authorization=f"Bearer {key}")
-        listed, _ = await _command(told.server, "keys", "list")
+        listed, _ = await told.server.beside_it("keys", "list")
         identifier = next(word for word in said.split() if word.startswith("apikey_"))
         assert identifier in listed
         assert told.secrets.found_in(f"{said}{listed}".encode()) == []
-        await _command(told.server, "keys", "revoke", identifier)
+        await told.server.beside_it("keys", "revoke", identifier)
         await ask("GET", "/v1/agents", authorization=f"Bearer {key}", status=401)
-
-
-async def _command(server: EfferentServer, *words: str) -> tuple[str, str]:
-    """What a command prints, and what it says beside that."""
-
-    def run() -> tuple[str, str]:
-        command = [sys.executable, "-m", "efferent.cli.main", *words]
-        done = subprocess.run(command, env=server.environ_of_commands, capture_output=True, text=True, check=True)
-        return done.stdout.strip(), done.stderr
-
-    return await asyncio.to_thread(run)
 
 
 async def _credentials(told: Told) -> None:
@@ -362,7 +311,7 @@ async def _workers(told: Told) -> None:
     made = (await ask("POST", f"/v1/environments/{environment}/keys", {"name": SHOWN})).json
     key = told.handed_out("environment key", made["key"])
     from_command = ("keys", "create", "--environment", environment)
-    told.secrets.keep("environment key of the command", (await _command(told.server, *from_command))[0])
+    told.secrets.keep("environment key of the command", (await told.server.beside_it(*from_command))[0])
     agent = (await ask("POST", "/v1/agents", {"name": "a", "model": MODEL})).json["id"]
     session = await ask(
         "POST", "/v1/sessions", {"agent": agent, "environment_id": environment, "initial_events": [message("hi")]}

@@ -5,7 +5,6 @@ import base64
 import io
 import json
 import urllib.parse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from tests.support.playing import (
     toolset,
 )
 from tests.support.raw_api import RawApi
-from tests.support.self_hosting import SelfHosted, command_of
+from tests.support.self_hosting import SelfHosted, answers, command_of, until
 
 
 @pytest.fixture
@@ -37,26 +36,10 @@ async def hosted(client: AsyncAnthropic, raw: RawApi) -> SelfHosted:
     return await SelfHosted.create(client, raw)
 
 
-async def until(happened: Callable[[], bool]) -> None:
-    """Wait for something outside that nothing tells of."""
-    async with asyncio.timeout(20):
-        while not happened():  # noqa: ASYNC110 (another process makes it happen)
-            await asyncio.sleep(0.02)
-
-
 def turn_ended(watch: Watch) -> bool:
     """Whether the last thing seen is the end of a turn."""
     last = watch.seen[-1]
     return bool(last.type == "session.status_idle" and last.stop_reason.type == "end_turn")
-
-
-async def answers(played: Played) -> list[tuple[str, str, bool]]:
-    """Who ran what: the texts of the results that workers sent, by call."""
-    events = await played.events()
-    assert of_type(events, "agent.tool_result") == []
-    return [
-        (event.tool_use_id, text_of(event).strip(), event.is_error) for event in of_type(events, "user.tool_result")
-    ]
 
 
 async def test_a_worker_runs_the_calls_of_a_session_end_to_end(hosted: SelfHosted, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from anthropic import AsyncAnthropic
 
 from efferent.common.domain.webhook_types import WEBHOOK_TYPES
 from tests.support.efferent_server import EfferentServer
+from tests.support.foreign_servers import foreign
 from tests.support.playing import Played, bash, confirmation, fresh_name, message, scripted, toolset
 from tests.support.raw_api import RawApi
 from tests.support.self_hosting import SelfHosted
@@ -181,18 +182,18 @@ async def test_deleting_a_vault_is_reported_for_each_of_its_credentials(client: 
 
 async def test_a_token_that_cannot_be_renewed_is_reported(client: AsyncAnthropic) -> None:
     vaults = client.beta.vaults
-    async with receiving() as receiver, endpoint(client, receiver) as (_, secret), receiving(refuse) as provider:
+    async with receiving() as receiver, endpoint(client, receiver) as (_, secret), foreign() as provider:
         vault = await vaults.create(display_name="v")
         made = await vaults.credentials.create(
             vault_id=vault.id,
             auth={
                 "type": "mcp_oauth",
-                "mcp_server_url": provider.url("/mcp"),
+                "mcp_server_url": f"{provider.url}/mcp",
                 "access_token": "t",
                 "refresh": {
                     "client_id": "c",
                     "refresh_token": "r",
-                    "token_endpoint": provider.url("/token"),
+                    "token_endpoint": f"{provider.url}/token",
                     "token_endpoint_auth": {"type": "none"},
                 },
             },
@@ -203,11 +204,6 @@ async def test_a_token_that_cannot_be_renewed_is_reported(client: AsyncAnthropic
         [failed] = await receiver.until(where=about(made.id, "vault_credential.refresh_failed"))
         data = failed.unwrap(secret).data
         assert (data.type, data.id, data.vault_id) == ("vault_credential.refresh_failed", made.id, vault.id)
-
-
-def refuse(_: Received) -> web.StreamResponse:
-    """What an MCP server and a token endpoint say to a token that they do not know."""
-    return web.Response(status=401)
 
 
 async def test_deployments_are_reported_also_when_they_go_with_their_agent(client: AsyncAnthropic) -> None:
@@ -276,12 +272,9 @@ async def test_failures_of_the_model_are_reported_as_what_becomes_of_the_session
     ]
 
 
-async def test_events_of_other_workspaces_name_their_workspace(
-    client: AsyncAnthropic, server: EfferentServer
-) -> None:
-    made = await server.command("workspaces", "create", "--name", fresh_name("workspace"))
-    workspace_id = next(word for word in made.split() if word.startswith("wrkspc_"))
-    key = (await server.command("keys", "create", "--workspace", workspace_id)).strip()
+async def test_events_of_other_workspaces_name_their_workspace(client: AsyncAnthropic, server: EfferentServer) -> None:
+    workspace_id, _ = await server.beside_it("workspaces", "create", fresh_name("workspace"))
+    key, _ = await server.beside_it("keys", "create", "--workspace", workspace_id)
     async with (
         receiving() as receiver,
         endpoint(client, receiver, "agent.created") as (_, secret),

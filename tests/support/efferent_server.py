@@ -1,5 +1,6 @@
 """Runs the real thing for tests: ``efferent up`` in a process of its own, on a free port and its own data folder."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -67,22 +68,18 @@ class EfferentServer:
         token: str = json.loads((self.data_dir / "run" / "nats.json").read_text())["token"]
         return token
 
-    @property
-    def environ_of_commands(self) -> dict[str, str]:
-        """Variables with which the other commands find this server."""
-        return {**os.environ, "EFFERENT_DATA_DIR": str(self.data_dir), "EFFERENT_PORT": str(self.port)}
-
-    async def command(self, *words: str) -> str:
-        """What another command of ``efferent`` prints, run beside this server."""
+    async def beside_it(self, *words: str) -> tuple[str, str]:
+        """What another command of ``efferent`` prints on this machine, and what it says beside that."""
         process = await asyncio.create_subprocess_exec(
-            *(*self.command_line[:-1], *words),
-            env=self.environ_of_commands,
+            *self.command[:-1],
+            *words,
+            env={**os.environ, "EFFERENT_DATA_DIR": str(self.data_dir), "EFFERENT_PORT": str(self.port)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         output, said = await process.communicate()
         assert process.returncode == 0, said.decode()
-        return output.decode()
+        return output.decode().strip(), said.decode()
 
     def start(self) -> None:
         """Start it and wait until a turn can run."""

@@ -5,7 +5,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,7 @@ from typing import Any, Final
 from anthropic import AsyncAnthropic
 
 from tests.support.node_packages import node_program
-from tests.support.playing import MODEL, Played, fresh_name, toolset
+from tests.support.playing import MODEL, Played, fresh_name, of_type, text_of, toolset
 from tests.support.python_packages import environment_with
 from tests.support.raw_api import Answer, RawApi
 
@@ -33,6 +33,22 @@ async def command_of(worker: str) -> Sequence[str]:
             return (str(await asyncio.to_thread(environment_with, f"anthropic=={OLD_SDK}")), program)
         case _:
             return (await asyncio.to_thread(node_program, TESTS / "sdk_typescript")).command("worker.mjs")
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    """Wait for something outside that nothing tells of."""
+    async with asyncio.timeout(20):
+        while not happened():  # noqa: ASYNC110 (another process makes it happen)
+            await asyncio.sleep(0.02)
+
+
+async def answers(played: Played) -> list[tuple[str, str, bool]]:
+    """Who ran what: the texts of the results that workers sent, by call."""
+    events = await played.events()
+    assert of_type(events, "agent.tool_result") == []
+    return [
+        (event.tool_use_id, text_of(event).strip(), event.is_error) for event in of_type(events, "user.tool_result")
+    ]
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,6 @@ async def test_skills_that_an_agent_cannot_have(tmp_path: Path) -> None:
                 READER,
                 f'skills.1: duplicate entry for skill "{known}"',
             ),
-            ([custom(known)], NO_READ, "skills: skills are read with the `read` tool"),
             ([custom(known)] * 501, READER, "skills: at most 500 skills are allowed"),
             ([{"type": "custom"}], READER, "Failed to parse request: skills[0].skill_id: field is required"),
             ([{"type": "x", "skill_id": "y"}], READER, 'skills[0].type: "x" is not a valid value'),
@@ -82,8 +81,6 @@ async def test_skills_that_an_agent_cannot_have(tmp_path: Path) -> None:
 async def test_tools_cannot_be_cleared_under_skills(tmp_path: Path) -> None:
     async with api(tmp_path) as made:
         agent = await made.agent(skills=[custom(await skill(made))])
-        update = await made.call("POST", f"/v1/agents/{agent}", {"tools": []})
-        assert (update.status, "`read` tool" in update.message) == (400, True)
         environment = await made.environment()
         override = {"type": "agent_with_overrides", "id": agent, "tools": []}
         create = await made.call("POST", "/v1/sessions", {"agent": override, "environment_id": environment})
@@ -91,8 +88,21 @@ async def test_tools_cannot_be_cleared_under_skills(tmp_path: Path) -> None:
         session = await made.session(agent=agent)
         change = await made.call("POST", f"/v1/sessions/{session['id']}", {"agent": {"tools": []}})
         assert (change.status, "`read` tool" in change.message) == (400, True)
-        both = await made.call("POST", f"/v1/agents/{agent}", {"tools": [], "skills": []})
-        assert (both.status, both.body["skills"]) == (200, [])
+
+
+async def test_an_agent_without_the_read_tool_may_have_skills_but_no_sessions(tmp_path: Path) -> None:
+    async with api(tmp_path) as made:
+        agent = await made.agent(skills=[custom(await skill(made))], tools=[NO_READ])
+        body = {"agent": agent, "environment_id": await made.environment()}
+        refused = await made.call("POST", "/v1/sessions", body)
+        assert (refused.status, refused.message) == (
+            400,
+            "Missing required tool: skills require the `read` tool to be usable (enabled) on the session's "
+            "`agent_toolset`",
+        )
+        updated = await made.call("POST", f"/v1/agents/{agent}", {"tools": [READER]})
+        assert updated.status == 200
+        assert (await made.call("POST", "/v1/sessions", body)).status == 200
 
 
 async def test_a_dangling_reference_stays_on_the_agent_and_refuses_sessions(tmp_path: Path) -> None:

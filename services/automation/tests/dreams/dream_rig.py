@@ -89,7 +89,7 @@ class DreamStage:
         """Declare the consumer of the brains; nobody reads from it."""
         await JetStreamInboundConsumer(self.connection, self.blobs).declare()
 
-    def another(self, *, store_bytes_max: int | None = None, timeout_s: float = 3_600) -> Dreams:
+    def another(self, *, store_bytes_max: int | None = None, sessions_kept_max: int = 10) -> Dreams:
         """One more replica."""
         desk = Desk(
             connection=self.connection,
@@ -104,11 +104,11 @@ class DreamStage:
                 nats=self.nats,
                 machine=HostSettings(data_dir=self.folder),
                 secrets=SecretSettings(key=SecretStr("A" * 43 + "=")),
-                dream_timeout_s=timeout_s,
+                dream_timeout_s=3_600,
             ),
         )
         inputs = None if store_bytes_max is None else DreamInputs(desk, store_bytes_max=store_bytes_max)
-        return Dreams(desk, inputs)
+        return Dreams(desk, inputs, sessions_kept_max=sessions_kept_max)
 
     async def look(self, dream: Dream, reactor: Dreams | None = None) -> Dream:
         """Show the creation of the dream once more; returns the dream after it."""

@@ -173,3 +173,13 @@ async def test_a_store_is_read_up_to_its_limit(dreaming: DreamStage) -> None:
     assert [dream.status for dream in dreams] == ["running", "failed"]
     assert dreams[1].error is not None
     assert dreams[1].error.type == "input_memory_store_too_large"
+
+
+async def test_more_dreams_than_sessions_are_kept_are_still_followed(dreaming: DreamStage) -> None:
+    reactor = dreaming.another(sessions_kept_max=1)
+    dreams = [await dreaming.look(await dreaming.make(await dreaming.store()), reactor) for _ in range(2)]
+    for dream in dreams:
+        await dreaming.look(dream, reactor)
+        await dreaming.answered(dream)
+    await dreaming.acknowledge()
+    assert [(await dreaming.look(dream, reactor)).status for dream in dreams] == ["completed", "completed"]

@@ -72,8 +72,11 @@ class Followed:
 class Dreams:
     """See the protocol ``Reactor``."""
 
-    def __init__(self, desk: Desk, inputs: DreamInputs | None = None) -> None:
+    def __init__(
+        self, desk: Desk, inputs: DreamInputs | None = None, *, sessions_kept_max: int = SESSIONS_KEPT_MAX
+    ) -> None:
         self._desk = desk
+        self._sessions_kept_max = sessions_kept_max
         self._inputs = inputs or DreamInputs(desk)
         self._timeout_s = desk.settings.dream_timeout_s
         self._sessions: OrderedDict[SessionId, Followed] = OrderedDict()
@@ -199,7 +202,7 @@ class Dreams:
         if state is None or state.deleted:
             return None
         followed = self._sessions[session_id] = Followed(state, sequence, inbound)
-        while len(self._sessions) > SESSIONS_KEPT_MAX:
+        while len(self._sessions) > self._sessions_kept_max:
             self._sessions.popitem(last=False)
         return followed
 

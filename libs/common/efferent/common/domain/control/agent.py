@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from efferent.common.domain.control.agent_rules import check_tools
-from efferent.common.domain.control.agent_skills import check_skills
+from efferent.common.domain.control.agent_skills import check_skills, check_skills_usable
 from efferent.common.domain.control.aggregate import UNSET, Change, ControlRecord, Given, Kind
 from efferent.common.domain.control.metadata import merged
 from efferent.common.domain.control.model_choice import ModelChoice, resolve_model
@@ -123,6 +123,7 @@ def resolve_agent(agent: AgentSnapshot, overrides: AgentOverrides | None = None)
     """
     base = AgentSnapshot.model_construct(**{name: getattr(agent, name) for name in AgentSnapshot.model_fields})
     if overrides is None:
+        check_skills_usable(base)
         return base
     changes: dict[str, object] = {}
     if overrides.model is not UNSET:
@@ -138,6 +139,7 @@ def resolve_agent(agent: AgentSnapshot, overrides: AgentOverrides | None = None)
     effective = base.model_copy(update=changes)
     check_tools(effective.tools, effective.mcp_servers)
     check_skills(effective)
+    check_skills_usable(effective)
     return effective
 
 

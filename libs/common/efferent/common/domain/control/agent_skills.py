@@ -20,5 +20,12 @@ def check_skills(agent: AgentSnapshot) -> None:
         if skill.skill_id in seen:
             raise InvalidRequest(f'skills.{index}: duplicate entry for skill "{skill.skill_id}"')
         seen.add(skill.skill_id)
+
+
+def check_skills_usable(agent: AgentSnapshot) -> None:
+    """Raise InvalidRequest when a session of this agent could not read its skills. Agents themselves may be so."""
     if agent.skills and not isinstance(find_tool(agent, "read"), BuiltinTool):
-        raise InvalidRequest("skills: skills are read with the `read` tool; enable it in `tools`")
+        raise InvalidRequest(
+            "Missing required tool: skills require the `read` tool to be usable (enabled) on the session's "
+            "`agent_toolset`"
+        )
