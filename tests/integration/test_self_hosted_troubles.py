@@ -61,15 +61,12 @@ async def test_a_worker_gets_over_a_busy_server_and_loses_no_result(
 
 async def test_a_lost_webhook_is_made_good_by_the_next_one(hosted: SelfHosted) -> None:
     """Whoever is woken drains the queue: the work of a delivery that never came is there too."""
-    lost = True
+    first, second = await hosted.session(), await hosted.session()
     polled: list[str] = []
     drained = asyncio.Event()
 
-    def answer(_: Received) -> web.Response:
-        nonlocal lost
-        if lost:
-            lost = False
-        else:
+    def answer(received: Received) -> web.Response:
+        if received.event["data"]["id"] == second.id:
             draining.append(asyncio.create_task(drain()))
         return web.Response(status=204)
 
@@ -82,8 +79,7 @@ async def test_a_lost_webhook_is_made_good_by_the_next_one(hosted: SelfHosted) -
             block_ms=None,
             reclaim_older_than_ms=2_000,
         )
-        async for item in poller:
-            polled.append(item.data.id)
+        polled.extend([item.data.id async for item in poller])
         drained.set()
 
     draining: list[asyncio.Task[None]] = []
@@ -92,10 +88,10 @@ async def test_a_lost_webhook_is_made_good_by_the_next_one(hosted: SelfHosted) -
         webhooks = hosted.client.beta.organization.webhooks
         endpoint = await webhooks.create(url=receiver.url(), enabled_events=wanted)
         try:
-            first = await hosted.session(initial_events=[scripted(bash("true"), {"text": "done"})])
-            await receiver.until()
+            await first.send(scripted(bash("true"), {"text": "done"}))
+            await receiver.until(where=lambda received: received.event["data"]["id"] == first.id)
             assert polled == []
-            second = await hosted.session(initial_events=[scripted(bash("true"), {"text": "done"})])
+            await second.send(scripted(bash("true"), {"text": "done"}))
             async with asyncio.timeout(20):
                 await drained.wait()
         finally:

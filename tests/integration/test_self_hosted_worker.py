@@ -14,7 +14,6 @@ from anthropic import AsyncAnthropic, AuthenticationError
 from tests.support.efferent_server import EfferentServer
 from tests.support.model_control import ModelControl
 from tests.support.playing import (
-    Played,
     Watch,
     bash,
     confirmation,

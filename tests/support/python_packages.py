@@ -5,7 +5,9 @@ Test processes share the cache; a lock lets one of them fill it while the others
 
 import contextlib
 import fcntl
+import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,32 +16,43 @@ from pathlib import Path
 from typing import Final
 
 CACHE: Final = Path(__file__).parents[2] / ".cache" / "tests"
+LOCK: Final = Path(__file__).parents[2] / "requirements-dev.lock"
 FILL_WAIT_S: Final = 180.0
 TRIES_MAX: Final = 3
 
 
-def environment_with(requirement: str) -> Path:
-    """The Python of a virtual environment that holds exactly this requirement, such as ``anthropic==0.103.0``."""
-    home = CACHE / f"environment-{requirement.replace('==', '-')}-{sys.version_info.major}.{sys.version_info.minor}"
+def environment_with(lock: Path) -> Path:
+    """The Python of a virtual environment that holds exactly what this lock file names."""
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
+    home = CACHE / f"environment-{lock.parent.name}-{digest}-{sys.version_info.major}.{sys.version_info.minor}"
     python = home / "bin" / "python"
     with filling(home) as draft:
         if draft is not None:
+            made = str(draft / "bin" / "python")
             run(_uv(), "venv", "--quiet", "--relocatable", "--python", sys.executable, str(draft))
-            run(_uv(), "pip", "install", "--quiet", "--python", str(draft / "bin" / "python"), requirement)
+            run(_uv(), "pip", "sync", "--quiet", "--require-hashes", "--python", made, str(lock))
     return python
 
 
-def source_of(name: str, version: str) -> Path:
-    """The source archive of a package's release."""
-    home = CACHE / f"source-{name}-{version}"
+def source_of(name: str) -> Path:
+    """The source archive of the release that the developers' lock file names."""
+    pin = _pin(name)
+    home = CACHE / f"source-{name}-{hashlib.sha256(pin.encode()).hexdigest()[:12]}"
     with filling(home) as draft:
         if draft is not None:
             draft.mkdir()
-            python = _seeded()
-            run(str(python), "-m", "pip", "download", "--quiet", "--no-binary", ":all:", "--no-deps",
-                "--dest", str(draft), f"{name}=={version}")  # fmt: skip
+            (draft / "pin.txt").write_text(pin)
+            run(str(_seeded()), "-m", "pip", "download", "--quiet", "--no-binary", ":all:", "--no-deps",
+                "--require-hashes", "--dest", str(draft), "--requirement", str(draft / "pin.txt"))  # fmt: skip
     (archive,) = home.glob("*.tar.gz")
     return archive
+
+
+def _pin(name: str) -> str:
+    """A package's entry of the lock file: its version and the hashes of its archives."""
+    entries = re.split(r"(?m)^(?=[a-z0-9])", LOCK.read_text())
+    (pin,) = [entry for entry in entries if entry.startswith(f"{name}==")]
+    return pin
 
 
 def _seeded() -> Path:

@@ -18,7 +18,7 @@ from tests.support.python_packages import environment_with
 from tests.support.raw_api import Answer, RawApi
 
 TESTS: Final = Path(__file__).parents[1]
-OLD_SDK: Final = "0.103.0"
+OLD_SDK: Final = TESTS / "sdk_old" / "requirements.lock"
 LEAVE_AFTER_S: Final = 0.5
 """How long the workers of tests stay with an idle session."""
 
@@ -30,7 +30,7 @@ async def command_of(worker: str) -> Sequence[str]:
         case "python":
             return (sys.executable, program)
         case "old python":
-            return (str(await asyncio.to_thread(environment_with, f"anthropic=={OLD_SDK}")), program)
+            return (str(await asyncio.to_thread(environment_with, OLD_SDK)), program)
         case _:
             return (await asyncio.to_thread(node_program, TESTS / "sdk_typescript")).command("worker.mjs")
 

@@ -116,6 +116,25 @@ def test_check_config_is_silent_when_all_is_well() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("EFFERENT_MCP_ALLOW", "10.0.0.1/8", "EFFERENT_MCP_ALLOW: Value error, '10.0.0.1/8' is not a network"),
+        ("EFFERENT_WEBHOOK_ALLOW", "http://x", "EFFERENT_WEBHOOK_ALLOW: Value error, 'http://x' is neither a host"),
+        ("EFFERENT_ENROLLMENT_URL", "me.example", "EFFERENT_ENROLLMENT_URL: Value error, must be an http:// or"),
+        ("EFFERENT_SECRET_KEY", "s3cret", "EFFERENT_SECRET_KEY holds a key"),
+        ("EFFERENT_SECRET_KEY_FILE", "/nowhere/key", "/nowhere/key cannot be read"),
+        ("EFFERENT_BLOBS", "s3", "EFFERENT_BLOBS=s3 needs EFFERENT_S3_ENDPOINT"),
+        ("EFFERENT_LOG_LEVEL", "LOUD", "EFFERENT_LOG_LEVEL"),
+    ],
+)
+def test_a_wrong_setting_of_a_service_is_refused_before_anything_starts(name: str, value: str, said: str) -> None:
+    done = efferent("check-config", **{name: value})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "s3cret" not in done.stderr
+
+
 def test_keys_without_a_server_say_what_to_do(tmp_path: Path) -> None:
     done = efferent("keys", "create", EFFERENT_DATA_DIR=str(tmp_path))
     assert done.returncode == 2

@@ -136,6 +136,18 @@ async def test_new_input_does_not_wait_for_what_is_being_kept(stage: Stage) -> N
     assert stage.hands.collections == 2, "the second turn had tool calls too"
 
 
+async def test_outputs_of_a_session_that_is_being_deleted_are_not_kept(stage: Stage) -> None:
+    stage.hands.made, stage.hands.contents = Collected((REPORT,)), {REPORT.path: b"first"}
+    stage.brain()
+    await create(stage)
+    stage.deleted.add(SESSION)
+    await tool_turn(stage)
+    await acknowledged(stage)
+    with pytest.raises(NotFound):
+        await output(stage)
+    assert [entry.key async for entry in stage.blobs.entries(f"{SESSION}/files/")] == []
+
+
 async def test_an_output_that_changes_while_it_is_read_is_found_again(stage: Stage) -> None:
     stage.hands.made = Collected((REPORT,))
     stage.brain()

@@ -233,6 +233,23 @@ async def test_an_update_to_what_cannot_take_the_resources_it_keeps_is_refused(s
     assert (await served.call("POST", path, {"resources": [], **moved})).status == 200
 
 
+async def test_system_messages_need_a_model_that_takes_them(served: Served) -> None:
+    given = await ground(served)
+    agent = (await served.call("POST", "/v1/agents", {"name": "a", "model": "claude-sonnet-5"})).body["id"]
+    events = [HELLO, {"type": "system.message", "content": [{"type": "text", "text": "s"}]}]
+    refused = await served.call(
+        "POST", "/v1/deployments", {"name": "n", **given, "agent": agent, "initial_events": events}
+    )
+    text = "Invalid system.message event at initial_events[1]: model_does_not_support_mid_conversation_system"
+    assert (refused.error[0], refused.error[2][: len(text)]) == (400, text)
+    made = await make(served, **given, initial_events=events)
+    path = f"/v1/deployments/{made['id']}"
+    assert (await served.call("POST", path, {"agent": agent})).error[0] == 400
+    changed = await served.call("POST", path, {"agent": agent, "initial_events": [HELLO]})
+    assert changed.status == 200
+    assert (await served.call("POST", path, {"initial_events": events})).error[0] == 400
+
+
 async def test_an_archived_deployment_can_only_be_read(served: Served) -> None:
     made = await make(served, schedule=HOURLY)
     path = f"/v1/deployments/{made['id']}"

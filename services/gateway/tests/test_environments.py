@@ -307,3 +307,10 @@ async def test_each_record_names_the_event(served: Served) -> None:
         "environment.archived",
         "environment.deleted",
     ]
+
+
+async def test_many_made_at_once_wait_for_each_other_instead_of_conflicting(served: Served) -> None:
+    made = await asyncio.gather(*(make(served, f"env-{number}") for number in range(40)))
+    assert len({environment["id"] for environment in made}) == 40
+    metrics = (await served.call("GET", "/metrics")).body.decode()
+    assert 'efferent_write_conflicts_total{kind="environment"}' not in metrics

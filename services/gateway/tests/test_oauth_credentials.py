@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from efferent.gateway.vault_services import McpSettings
+from efferent.common.runtime.settings import OrganizationSettings
 from services.gateway.tests.gateway_rig import Served, ServerAddress, serve
 
-GOOD = "s3cret-good-token"
+NEAR = OrganizationSettings(mcp_allow="127.0.0.1")
 
 
 @dataclass
@@ -105,7 +105,7 @@ async def provider() -> AsyncIterator[Provider]:
 @pytest.fixture
 async def near(nats_address: ServerAddress, tmp_path: Path) -> AsyncIterator[Served]:
     """A gateway that may reach this machine."""
-    async with serve(nats_address, tmp_path, mcp=McpSettings(allow="127.0.0.1")) as served:
+    async with serve(nats_address, tmp_path, organization=NEAR) as served:
         yield served
 
 
@@ -186,7 +186,7 @@ async def test_renewals_at_the_same_time_on_two_gateways_are_one(
     nats_address: ServerAddress, tmp_path: Path, near: Served, provider: Provider
 ) -> None:
     path = await kept(near, provider.auth())
-    async with serve(nats_address, tmp_path / "two", mcp=McpSettings(allow="127.0.0.1")) as second:
+    async with serve(nats_address, tmp_path / "two", organization=NEAR) as second:
         second.key = near.key
         provider.held.clear()
         tries = [

@@ -248,3 +248,20 @@ SKILL_BETA: Final = "skills-2025-10-02"
 @pytest.mark.parametrize("beta", [None, SKILL_BETA, "managed-agents-2026-04-01", "something-unknown"])
 async def test_no_beta_header_is_needed_and_any_is_taken(served: Served, beta: str | None) -> None:
     assert (await served.call("GET", "/v1/skills", headers={"anthropic-beta": beta})).status == 200
+
+
+async def test_clients_of_the_first_skills_beta_call_versions_by_number(served: Served) -> None:
+    made = await post(served, "/v1/skills", ("files[]", archive("a"), "x.zip"))
+    path = f"/v1/skills/{made.body['id']}/versions"
+    older = {"anthropic-beta": "skills-2025-10-02"}
+    (listed,) = (await served.call("GET", path, headers=older)).body["data"]
+    assert (listed["directory"], listed["version"].isdecimal(), len(listed["version"])) == ("a", True, 16)
+    assert (await served.call("GET", f"{path}/{listed['version']}", headers=older)).body == listed
+    assert (await served.call("GET", f"{path}/{listed['id']}", headers=older)).body == listed
+    assert (await served.call("GET", f"{path}/{listed['version']}/content", headers=older)).status == 200
+    assert "version" not in (await served.call("GET", f"{path}/{listed['id']}")).body
+    assert (await served.call("GET", f"{path}/{listed['version']}")).error[0] == 400
+    unknown = await served.call("GET", f"{path}/1", headers=older)
+    assert unknown.error == (404, "not_found_error", "Skill version not found.")
+    gone = await served.call("DELETE", f"{path}/{listed['version']}", headers=older)
+    assert gone.body == {"id": listed["id"], "type": "skill_version_deleted"}

@@ -5,6 +5,7 @@ from pathlib import Path
 import anthropic
 import pytest
 
+from efferent.common.runtime.settings import OrganizationSettings
 from services.gateway.tests.gateway_rig import Served, ServerAddress, serve
 
 MARCH, AUGUST, SEPTEMBER = (f"user-profiles-{day}" for day in ("2026-03-24", "2026-08-18", "2026-09-04"))
@@ -113,7 +114,8 @@ async def test_a_detail_is_never_cleared(served: Served) -> None:
 
 
 async def test_links_lead_to_the_operators_page(nats_address: ServerAddress, tmp_path: Path, served: Served) -> None:
-    async with serve(nats_address, tmp_path / "more", enrollment_url="https://me.example/enroll?x=1") as other:
+    page = OrganizationSettings(enrollment_url="https://me.example/enroll?x=1")
+    async with serve(nats_address, tmp_path / "more", organization=page) as other:
         sdk = other.sdk()
         profile = await sdk.beta.user_profiles.create(name="Ann")
         for link in (

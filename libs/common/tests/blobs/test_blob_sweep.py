@@ -36,6 +36,7 @@ async def test_bytes_of_an_upload_that_was_never_recorded_go_after_a_day(stores:
 async def test_files_copies_outputs_and_skills_stay_however_old(stores: Stores) -> None:
     stored = await stores.files.receive(chunked(b"data"))
     file = await stores.files.upload(ACTOR, stored, filename="a.txt", mime_type=None)
+    await stores.session_log.append(SESSION, "in", message_record(CountedSeeds("records"), "x"), expected=0)
     await stores.files.copy_for_session(ACTOR, file.id, SESSION)
     await stores.files.add_output(ACTOR, SESSION, "out.txt", chunked(b"made"))
     skill_md = UploadedPart("x/SKILL.md", b"---\nname: x\ndescription: d\n---\n")
@@ -45,6 +46,19 @@ async def test_files_copies_outputs_and_skills_stay_however_old(stores: Stores) 
     assert (await stores.sweep().run()).deleted == 0
     assert await stores.keys() == before
     assert len(before) == 4
+
+
+async def test_files_of_a_session_that_never_came_go_after_a_day(stores: Stores) -> None:
+    stored = await stores.files.receive(chunked(b"data"))
+    file = await stores.files.upload(ACTOR, stored, filename="a.txt", mime_type=None)
+    copy = await stores.files.copy_for_session(ACTOR, file.id, SESSION)
+    stores.clock.advance(DAY_S - 1)
+    assert (await stores.sweep().run()).deleted == 0
+    stores.clock.advance(1)
+    assert (await stores.sweep().run()).deleted == 1
+    assert await stores.keys() == [file.blob_key]
+    with pytest.raises(NotFound):
+        await stores.files.get(ACTOR.workspace_id, copy.id)
 
 
 async def test_bytes_that_a_crash_kept_from_being_deleted_go(stores: Stores) -> None:

@@ -7,10 +7,13 @@ import pytest
 from pydantic import SecretStr
 
 from efferent.common.domain.ids import from_seed
-from efferent.common.jetstream.connection import Connection
+from efferent.common.jetstream import streams
+from efferent.common.jetstream.connection import Connection, connect
 from efferent.common.jetstream.data_keys import JetStreamDataKeys
 from efferent.common.jetstream.leases import JetStreamLeases
+from efferent.common.runtime import nats_server
 from efferent.common.runtime.clock import RandomSeeds
+from efferent.common.runtime.nats_server import ServerSpec
 from efferent.common.secrets import root_key
 from efferent.common.secrets.box import SecretBox, WrongRootKey
 from efferent.common.secrets.envelope import CannotOpen
@@ -65,6 +68,27 @@ async def test_what_is_shredded_never_opens_again(keys: JetStreamDataKeys) -> No
     await box.shred(owner)
     with pytest.raises(CannotOpen):
         await box.open(owner, new)
+
+
+async def test_a_shredded_key_is_in_none_of_the_servers_files(tmp_path: Path) -> None:
+    def places_of(needle: bytes) -> list[Path]:
+        return [path for path in spec.folder.rglob("*") if path.is_file() and needle in path.read_bytes()]
+
+    spec = ServerSpec(folder=tmp_path / "nats", port=nats_server.free_port(), token=nats_server.new_token())
+    async with nats_server.running(spec) as server:
+        connection = await connect([server.url], name="test", token=spec.token, within_s=10)
+        await streams.declare(connection)
+        keys, owner = JetStreamDataKeys(connection), an_owner()
+        box = SecretBox(keys, [fresh_root()])
+        old, new = await box.seal(owner, SECRETS), await box.seal(owner, {"token": "newer"})
+        wrapped = {sealed.key_id: await keys.get(owner, sealed.key_id) for sealed in (old, new)}
+        await box.shred(owner, keep=new)
+        await connection.close()
+    destroyed, kept = wrapped[old.key_id], wrapped[new.key_id]
+    assert destroyed is not None
+    assert kept is not None
+    assert places_of(kept), "a key that is in use is found this way"
+    assert places_of(destroyed) == []
 
 
 async def test_a_wrong_root_key_is_refused_before_anything_is_done(keys: JetStreamDataKeys) -> None:

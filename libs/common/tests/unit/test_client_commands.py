@@ -115,6 +115,24 @@ def test_a_system_message_must_be_last_and_follow_its_message() -> None:
     assert story.claim()[2:4] == ["user.message", "system.message"]
 
 
+@pytest.mark.parametrize(
+    ("model_id", "is_refused"),
+    [("claude-sonnet-5", True), ("claude-haiku-4-5", True), ("claude-sonnet-5-5", False), ("ollama/any", False)],
+)
+def test_a_model_that_cannot_have_a_system_message_in_a_conversation_refuses_it(
+    model_id: str, is_refused: bool
+) -> None:
+    story = Story(model_id=model_id).create()
+    sent = (message(), SystemDraft((TextBlock(text="s"),)))
+    if not is_refused:
+        story.send(*sent)
+        return
+    with pytest.raises(InvalidRequest, match=f"events.1.: .*{model_id} takes no system") as refused:
+        story.send(*sent)
+    assert refused.value.code == "model_does_not_support_mid_conversation_system"
+    assert not story.state.queue
+
+
 def test_a_system_message_alone_is_taken_in_without_a_turn() -> None:
     story = Story().create()
     story.send(SystemDraft((TextBlock(text="s"),)))

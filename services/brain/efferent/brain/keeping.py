@@ -5,13 +5,14 @@ another one does it. Doing it twice changes nothing.
 """
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from efferent.brain.furnishing import Furnisher
 from efferent.brain.placements import Collected, MemoryChange, Output
 from efferent.brain.ports import Hands, HandsUnavailable, Memories, OutputGone
 from efferent.common.control.aggregates import Actor
-from efferent.common.domain.ids import FileId, derive
+from efferent.common.domain.ids import FileId, SessionId, derive
 from efferent.common.domain.refusals import Refused
 from efferent.common.domain.resources.environment import SelfHostedConfig
 from efferent.common.domain.resources.session_resource import MemoryStoreResource
@@ -28,7 +29,16 @@ logger = logging.getLogger("efferent.brain")
 class Keeper:
     """Collects from sandboxes."""
 
-    def __init__(self, hands: Hands, furnisher: Furnisher, files: FileStore, memories: Memories) -> None:
+    def __init__(
+        self,
+        hands: Hands,
+        furnisher: Furnisher,
+        files: FileStore,
+        memories: Memories,
+        was_deleted: Callable[[SessionId], Awaitable[bool]],
+    ) -> None:
+        """``was_deleted``: whether a session's deletion has begun."""
+        self._was_deleted = was_deleted
         self._hands = hands
         self._furnisher = furnisher
         self._files = files
@@ -72,6 +82,10 @@ class Keeper:
             except Refused as refused:
                 logger.warning("an output cannot be kept: %s", refused, extra={"session_id": state.session_id})
             kept.append(output)
+        if kept and await self._was_deleted(state.session_id):
+            # Whoever deletes it may have looked for its files just before these came.
+            await self._files.delete_of_session(state.workspace_id, state.session_id)
+            return
         await self._hands.settle(state.session_id, tuple(kept))
 
     async def _keep_output(self, state: SessionState, output: Output) -> None:

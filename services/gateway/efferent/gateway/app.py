@@ -226,7 +226,7 @@ class Gateway:
             connection,
             control_log,
             settings.secrets.root_keys(settings.machine.data_dir),
-            settings.mcp.policy(),
+            settings.organization.mcp_policy(),
             self._clock,
             self._ids,
         )

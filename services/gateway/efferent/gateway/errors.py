@@ -16,7 +16,7 @@ ApiError                    status, ``error.type``, message, details; ``final``:
 Routes raise these or the domain's own refusals; nothing else in the gateway knows a status code of an error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final
 
 import orjson
@@ -77,6 +77,11 @@ class MethodNotAllowed(ApiError):
 
     status = 405
     type = "invalid_request_error"
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        super().__init__("Method not allowed")
+        self.allow = ", ".join(sorted(allowed))
+        """The header ``Allow``."""
 
 
 class Conflict(ApiError):
@@ -165,7 +170,7 @@ def as_api_error(error: BaseException) -> ApiError | None:
         case web.HTTPNotFound():
             return NotFound(NOT_FOUND_TEXT)
         case web.HTTPMethodNotAllowed():
-            return MethodNotAllowed("Method not allowed")
+            return MethodNotAllowed(error.allowed_methods)
         case web.HTTPException() if 400 <= error.status < 500:
             return InvalidRequest("The request could not be read.")
         case _:
@@ -185,6 +190,8 @@ def to_response(error: ApiError, request_id: str) -> web.Response:
     headers = {"x-should-retry": "false"} if error.final else {}
     if isinstance(error, RateLimited):
         headers["retry-after"] = str(error.retry_after_s)
+    if isinstance(error, MethodNotAllowed):
+        headers["allow"] = error.allow
     body = envelope(error, request_id)
     return web.Response(status=error.status, body=body, content_type="application/json", headers=headers)
 

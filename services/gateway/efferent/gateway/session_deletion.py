@@ -19,7 +19,6 @@ from efferent.gateway.projected import Deletion
 from efferent.gateway.public_events import Position, PublicEvent
 from efferent.gateway.session_projection import SessionProjection
 
-TOMBSTONE_KIND: Final = "session"
 TOMBSTONE_TYPE: Final = "session.deleted"
 _VERSION: Final = 1
 
@@ -63,7 +62,7 @@ class SessionDeletion:
 
     async def carry_out(self, deletion: Deletion) -> None:
         """Do everything that is left to do. Safe to repeat. Raises LogUnavailable, NotReleased."""
-        subject = subjects.control(TOMBSTONE_KIND, deletion.session_id)
+        subject = subjects.tombstone(deletion.session_id)
         with contextlib.suppress(LogConflict):  # then it is there
             await self._control_log.append(subject, tombstone_payload(deletion), expected=0)
         if self._sandboxes is not None:
@@ -87,7 +86,7 @@ class SessionDeletion:
 
     async def was_deleted(self, session_id: SessionId) -> bool:
         """Whether there is a tombstone."""
-        return await self._control_log.last(subjects.control(TOMBSTONE_KIND, session_id)) is not None
+        return await self._control_log.last(subjects.tombstone(session_id)) is not None
 
 
 class TombstoneListener:
@@ -124,7 +123,7 @@ def parse_tombstone(record: RawRecord) -> Deletion | None:
     """Read a tombstone; None when the record is anything else."""
     try:
         kind, _, identifier = subjects.parse_control(record.subject)
-        if kind != TOMBSTONE_KIND:
+        if kind != subjects.TOMBSTONE_KIND:
             return None
         raw: dict[str, Any] = orjson.loads(record.payload)
         data = raw["data"]

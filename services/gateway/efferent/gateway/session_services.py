@@ -33,7 +33,6 @@ from efferent.gateway.errors import Overloaded
 from efferent.gateway.live import LiveHub, Unsubscribe
 from efferent.gateway.public_events import listed_events, parse_record, public_events
 from efferent.gateway.session_deletion import (
-    TOMBSTONE_KIND,
     Belongings,
     NotReleased,
     Sandboxes,
@@ -214,7 +213,7 @@ class SessionServices:
         while True:
             try:
                 if not self.swept.is_set():
-                    async for raw in self._parts.control_log.read(subjects.control_fence(TOMBSTONE_KIND)):
+                    async for raw in self._parts.control_log.read(subjects.control_fence(subjects.TOMBSTONE_KIND)):
                         self.tombstones.apply([raw])
                 await self.deletion.carry_out_all()
                 self.swept.set()

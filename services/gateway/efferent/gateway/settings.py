@@ -15,7 +15,6 @@ from efferent.common.runtime.settings import (
 )
 from efferent.common.secrets.root_key import SecretSettings
 from efferent.gateway.file_services import FileSettings
-from efferent.gateway.vault_services import McpSettings
 
 MIB: Final = 1024 * 1024
 
@@ -35,7 +34,6 @@ class GatewaySettings(BaseSettings):
     files: FileSettings = Field(default_factory=FileSettings)
     organization: OrganizationSettings = Field(default_factory=OrganizationSettings)
     secrets: SecretSettings = Field(default_factory=SecretSettings)
-    mcp: McpSettings = Field(default_factory=McpSettings)
 
     host: str = Field(default="127.0.0.1", validation_alias=_names("host", "EFFERENT_HOST"))
     port: int = Field(default=8400, ge=0, le=65_535, validation_alias=_names("port", "EFFERENT_PORT"))
@@ -67,11 +65,6 @@ class GatewaySettings(BaseSettings):
         validation_alias=_names("scheduled_deployments_max", "EFFERENT_SCHEDULED_DEPLOYMENTS_MAX"),
     )
     """Deployments with a schedule in the organization."""
-    enrollment_url: str | None = Field(
-        default=None, validation_alias=_names("enrollment_url", "EFFERENT_ENROLLMENT_URL")
-    )
-    """The operator's page for the entities of user profiles; None: there is none."""
-
     body_bytes_max: int = Field(default=32 * MIB, ge=1)
     """Longest body of a request."""
     behind_wait_s: float = Field(default=5.0, gt=0)

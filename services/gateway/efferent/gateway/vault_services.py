@@ -4,9 +4,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from pydantic import AliasChoices, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
 from efferent.common.control.aggregates import Aggregates
 from efferent.common.jetstream.connection import Connection
 from efferent.common.jetstream.data_keys import JetStreamDataKeys
@@ -22,19 +19,6 @@ from efferent.common.vaults.oauth import TokenRenewer
 from efferent.common.vaults.validation import CredentialProber
 
 _log = logging.getLogger(__name__)
-
-
-class McpSettings(BaseSettings):
-    """Which MCP servers and token endpoints may be reached beside public ones."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
-
-    allow: str = Field(default="", validation_alias=AliasChoices("EFFERENT_MCP_ALLOW", "allow"))
-    """Hosts, addresses and networks, separated by commas or blanks."""
-
-    def policy(self) -> AddressPolicy:
-        """What may be reached. Raises BadAllowList."""
-        return AddressPolicy.parse(self.allow)
 
 
 class VaultServices:

@@ -4,12 +4,14 @@ A writer stores first and records within seconds, so a blob that is a day old an
 sweep does not understand it leaves alone.
 """
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from efferent.common.control.aggregates import Actor
 from efferent.common.control.kinds import kind_at, set_pattern, subject_of
 from efferent.common.domain.control.aggregate import UnreadableRecord
 from efferent.common.domain.control.file import FILE
@@ -17,6 +19,7 @@ from efferent.common.domain.control.memory import MEMORY
 from efferent.common.domain.control.memory_store import MEMORY_STORE
 from efferent.common.domain.control.skill import SKILL
 from efferent.common.domain.ids import SessionId, WorkspaceId
+from efferent.common.domain.refusals import NotFound
 from efferent.common.domain.resources.file import File
 from efferent.common.files.store import FileStore
 from efferent.common.jetstream import subjects
@@ -119,7 +122,11 @@ class BlobSweep:
             case [file_id, "content"] if file_id.startswith("file_"):
                 return await self._file_is_there(file_id, report)
             case [session_id, "files", file_id, "content"] if session_id.startswith("sesn_"):
-                return await self._file_is_there(file_id, report)
+                if not await self._file_is_there(file_id, report):
+                    return False
+                if not self._is_young(entry) and not await self._sessions.last_sequence(SessionId(session_id)):
+                    await self._delete_orphan(file_id, report)
+                return True
             case [session_id, "records", _] if session_id.startswith("sesn_"):
                 return self._is_young(entry) or await claimed.has(SessionId(session_id), entry.key)
             case [session_id, "snapshots", _] if session_id.startswith("sesn_"):
@@ -159,6 +166,16 @@ class BlobSweep:
         if await self._has_expired(record.workspace_id, record.data):
             report.expired += 1
         return True
+
+    async def _delete_orphan(self, file_id: str, report: SweepReport) -> None:
+        """Delete a file of a session that never came, or that was deleted while the file was made."""
+        raw = await self._control_log.last(subject_of(FILE, WorkspaceId(""), file_id))
+        if raw is None:
+            return
+        with contextlib.suppress(NotFound):
+            await self._files.delete(Actor(FILE.decode(raw.payload).workspace_id), file_id)
+            report.deleted += 1
+            _log.info("a file of no session was deleted", extra={"file_id": file_id})
 
     async def _has_expired(self, workspace_id: WorkspaceId, file: File) -> bool:
         return file.expires_at is not None and await self._files.expire(workspace_id, file.id)

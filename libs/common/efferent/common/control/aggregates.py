@@ -1,9 +1,13 @@
 """Writing aggregates: load, decide, append, and again when somebody else was quicker. Nobody writes that loop again."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
+from weakref import WeakValueDictionary
 
+from efferent.common.control.folded_sets import FoldedSets
 from efferent.common.control.kinds import kind_at, set_pattern, subject_of
 from efferent.common.domain import timestamp
 from efferent.common.domain.control.aggregate import Change, ControlRecord, Kind, SetFacts, UnreadableRecord
@@ -61,10 +65,12 @@ class Aggregates:
     ) -> None:
         """``write_deadline_s``: how long a command is decided again after conflicts."""
         self._control_log = control_log
+        self._folded_sets = FoldedSets(control_log)
         self._sets = sets
         self._clock = clock
         self._metrics = metrics
         self._write_deadline_s = write_deadline_s
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def load[R: Any](
         self, kind: Kind[R], workspace_id: WorkspaceId, identifier: str, *, within: str | None = None
@@ -120,14 +126,11 @@ class Aggregates:
 
         For cascades over sets that are small by their rules; lists are the projection's. Raises LogUnavailable.
         """
-        newest: dict[str, ControlRecord[R]] = {}
-        async for raw in self._control_log.read(set_pattern(kind, parent_id)):
-            if kind_at(raw.subject) is kind:
-                newest[raw.subject] = _decoded(kind, raw)
+        newest, _ = await self._folded_sets.newest(set_pattern(kind, parent_id))
         return [
             record.data
-            for record in newest.values()
-            if record.workspace_id == workspace_id and not kind.is_deleted(record)
+            for subject, record in newest.items()
+            if kind_at(subject) is kind and record.workspace_id == workspace_id
         ]
 
     async def execute[R: Any](
@@ -162,28 +165,45 @@ class Aggregates:
             if len(payload) > RECORD_BYTES_MAX:
                 raise TooLarge(f"The {kind.noun} is larger than {RECORD_BYTES_MAX} bytes.")
             subject = subject_of(kind, actor.workspace_id, identifier, within)
-            fence, expected = subject, loaded.sequence
             set_id = kind.set_of(change.data, actor.workspace_id)
-            if admit is not None and set_id is not None and _joins(kind, loaded.data, change):
-                fence = set_pattern(kind, set_id)
-                expected = await self._admitted(kind, admit, set_id, change.data)
-                # The set's fence does not see a change of this very aggregate that came before the set was read.
-                if loaded.sequence and await self._sequence(subject) != loaded.sequence:
-                    continue
-            elif guard is not None and set_id is not None:
-                fence = set_pattern(kind, set_id)
-                expected = await self._sequence(fence)
-                await guard()
-                if await self._sequence(subject) != loaded.sequence:
-                    continue
+            joins = admit if admit is not None and _joins(kind, loaded.data, change) else None
             try:
-                await self._control_log.append(subject, payload, expected=expected, fence=fence)
+                if set_id is None or (joins is None and guard is None):
+                    await self._control_log.append(subject, payload, expected=loaded.sequence, fence=subject)
+                    return change.data
+                fence = set_pattern(kind, set_id)
+                async with self._turn(fence, deadline_s):
+                    if joins is not None:
+                        expected = await self._admitted(kind, joins, set_id, change.data)
+                    else:
+                        expected = await self._guarded(guard, fence)
+                    # The set's fence does not see a change of this very aggregate that came before the set was read.
+                    if (loaded.sequence or joins is None) and await self._sequence(subject) != loaded.sequence:
+                        continue
+                    await self._control_log.append(subject, payload, expected=expected, fence=fence)
             except LogConflict:
                 self._metrics.write_conflicts.add(kind.name)
                 if self._clock.monotonic_s() >= deadline_s:
                     raise
                 continue
             return change.data
+
+    @asynccontextmanager
+    async def _turn(self, fence: str, deadline_s: float) -> AsyncGenerator[None]:
+        """Changes of a set wait for each other in this process: of many at once, one would win each round.
+
+        Raises LogConflict when that takes until the deadline.
+        """
+        lock = self._turns.setdefault(fence, asyncio.Lock())
+        try:
+            async with asyncio.timeout(max(deadline_s - self._clock.monotonic_s(), 0)):
+                await lock.acquire()
+        except TimeoutError:
+            raise LogConflict(0) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     async def _sequence(self, subject: str) -> int:
         """Sequence of the newest record of a subject, or of a set; 0 when there is none."""
@@ -195,6 +215,13 @@ class Aggregates:
         question = SetQuestion(kind, set_id, data.id, kind.unique_name(data))
         facts, sequence = await self._sets.set_facts(question)
         admit(data, facts)
+        return sequence
+
+    async def _guarded(self, guard: Callable[[], Awaitable[None]] | None, fence: str) -> int:
+        """The sequence of the whole set at which its guard lets a change pass. Raises the refusal."""
+        sequence = await self._sequence(fence)
+        if guard is not None:
+            await guard()
         return sequence
 
 

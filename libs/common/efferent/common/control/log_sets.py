@@ -1,40 +1,27 @@
-"""Sets read from the log itself, for services that keep no projection: right, and as slow as the set has records."""
+"""Sets read from the log itself, for services that keep no projection."""
 
 from typing import Any, Literal
 
 from efferent.common.control.aggregates import SetQuestion
+from efferent.common.control.folded_sets import FoldedSets, Newest
 from efferent.common.control.kinds import kind_at, set_pattern
-from efferent.common.domain.control.aggregate import ControlRecord, SetFacts, UnreadableRecord
-from efferent.common.ports import ControlLog, LogUnreadable
+from efferent.common.domain.control.aggregate import SetFacts
+from efferent.common.ports import ControlLog
 
 
 class LogSets:
     """See the protocol ``ControlSets``."""
 
     def __init__(self, control_log: ControlLog) -> None:
-        self._control_log = control_log
+        self._sets = FoldedSets(control_log)
 
     async def set_facts(self, question: SetQuestion) -> tuple[SetFacts, int]:
-        """Read every record of the set. Raises LogUnavailable, LogUnreadable."""
-        newest: dict[str, ControlRecord[Any]] = {}
-        sequence = 0
-        async for raw in self._control_log.read(set_pattern(question.kind, question.set_id)):
-            sequence = raw.sequence
-            kind = kind_at(raw.subject)
-            if kind is None:
-                continue
-            try:
-                record = kind.decode(raw.payload)
-            except UnreadableRecord as error:
-                raise LogUnreadable(f"{raw.subject} at {raw.sequence}: {error}") from error
-            if kind.is_deleted(record):
-                newest.pop(raw.subject, None)
-            else:
-                newest[raw.subject] = record
+        """What the log says of the set. Raises LogUnavailable, LogUnreadable."""
+        newest, sequence = await self._sets.newest(set_pattern(question.kind, question.set_id))
         return _facts(question, newest), sequence
 
 
-def _facts(question: SetQuestion, newest: dict[str, ControlRecord[Any]]) -> SetFacts:
+def _facts(question: SetQuestion, newest: Newest) -> SetFacts:
     kind = question.kind
     parent: Literal["missing", "archived", "active"] = "missing"
     others: list[Any] = []

@@ -41,6 +41,7 @@ from efferent.common.domain.events import (
 from efferent.common.domain.events.user import ClientEvent, QueuedInput
 from efferent.common.domain.evolve import confirmation_digest, result_digest
 from efferent.common.domain.ids import EventId
+from efferent.common.domain.model_catalog import refuses_system_messages
 from efferent.common.domain.refusals import InvalidRequest, NotFound
 from efferent.common.domain.resources.agent import AgentSnapshot
 from efferent.common.domain.resources.environment import SelfHostedConfig
@@ -213,6 +214,7 @@ def _accept(draft: Draft, index: int, event: EventDraft) -> ClientEvent:
             _refuse_at_cap(draft, index, "user.message")
             return _queue(draft, UserMessage(id=draft.id(), content=content))
         case SystemDraft(content=text):
+            check_takes_system_message(draft.state.agent, f"events[{index}]")
             _refuse_at_cap(draft, index, "system.message")
             return _queue(draft, SystemMessage(id=draft.id(), content=text))
         case InterruptDraft(session_thread_id=thread_id):
@@ -233,6 +235,17 @@ def _accept(draft: Draft, index: int, event: EventDraft) -> ClientEvent:
 def _queue[E: QueuedInput](draft: Draft, event: E) -> E:
     draft.add(lambda id, at: InputQueued(id=id, event=event, processed_at=at))
     return event
+
+
+def check_takes_system_message(agent: AgentSnapshot, path: str) -> None:
+    """Raise InvalidRequest, naming the place, when the agent's model cannot have a system message as an event."""
+    model_id = agent.model.id
+    if refuses_system_messages(model_id):
+        raise InvalidRequest(
+            f"Invalid system.message event at {path}: model_does_not_support_mid_conversation_system: the "
+            f"model {model_id} takes no system messages in a conversation",
+            code="model_does_not_support_mid_conversation_system",
+        )
 
 
 def _refuse_at_cap(draft: Draft, index: int, event_type: str) -> None:

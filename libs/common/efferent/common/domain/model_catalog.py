@@ -208,6 +208,15 @@ def traits_of(model_id: str) -> ModelTraits:
     return ModelTraits(model_id, model_id, efforts=EFFORT_LEVELS)
 
 
+def refuses_system_messages(model_id: str) -> bool:
+    """Whether it is known that a conversation with the model cannot have system messages in its middle.
+
+    A model that is not listed gets them as marked text of the user.
+    """
+    known = _BY_ID.get(model_id.removeprefix("anthropic/"))
+    return known is not None and not known.mid_conversation_system
+
+
 def thinking_family(model_id: str) -> str:
     """Models of one family may be shown each other's signed thinking; no other model ever is."""
     return traits_of(model_id).line or model_id

@@ -29,6 +29,11 @@ def to_datetime(timestamp: Timestamp) -> datetime:
     return datetime.fromisoformat(timestamp)
 
 
+def to_epoch_us(timestamp: Timestamp) -> int:
+    """Microseconds since 1970."""
+    return (to_datetime(timestamp) - _EPOCH) // _MICROSECOND
+
+
 def after(timestamp: Timestamp) -> Timestamp:
     """One microsecond later."""
     if len(timestamp) == _LENGTH and (microseconds := int(timestamp[-7:-1])) < _LAST_MICROSECOND:

@@ -9,6 +9,8 @@ from efferent.common.domain.record import Side
 
 SESSIONS: Final = "SESSIONS"
 CONTROL: Final = "CONTROL"
+TOMBSTONE_KIND: Final = "session"
+"""First token of the subjects of deleted sessions in ``CONTROL``."""
 WORK: Final = "WORK"
 KEYS: Final = "KEYS"
 LEASES: Final = "LEASES"
@@ -69,6 +71,11 @@ def control(kind: str, identifier: str, *, within: str | None = None) -> str:
     """Where an aggregate lives; ``within`` names the set when the set has a rule of its own."""
     middle = "" if within is None else f"{_token(within)}."
     return f"control.{_token(kind)}.{middle}{_token(identifier)}"
+
+
+def tombstone(session_id: str) -> str:
+    """Where it says that a session was deleted; written before anything of the session is removed."""
+    return control(TOMBSTONE_KIND, session_id)
 
 
 def control_fence(kind: str, within: str | None = None) -> str:

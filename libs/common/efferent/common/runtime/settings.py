@@ -59,16 +59,36 @@ class OrganizationSettings(BaseSettings):
     id: str = Field(default=ORGANIZATION_ID_DEFAULT, validation_alias=AliasChoices("EFFERENT_ORGANIZATION_ID", "id"))
     webhook_allow: str = Field(default="", validation_alias=AliasChoices("EFFERENT_WEBHOOK_ALLOW", "webhook_allow"))
     """Hosts, addresses and networks that webhooks may be sent to although they are not public; any port, and http."""
+    mcp_allow: str = Field(default="", validation_alias=AliasChoices("EFFERENT_MCP_ALLOW", "mcp_allow"))
+    """The same for MCP servers and the token endpoints of their credentials."""
+    enrollment_url: str | None = Field(
+        default=None, validation_alias=AliasChoices("EFFERENT_ENROLLMENT_URL", "enrollment_url")
+    )
+    """The operator's page for the entities of user profiles; None: there is none."""
 
-    @field_validator("webhook_allow")
+    @field_validator("webhook_allow", "mcp_allow")
     @classmethod
     def _readable(cls, text: str) -> str:
         AddressPolicy.parse(text)
         return text
 
+    @field_validator("enrollment_url")
+    @classmethod
+    def _page(cls, text: str | None) -> str | None:
+        if not text:
+            return None
+        parts = urlsplit(text)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment:
+            raise ValueError("must be an http:// or https:// address without a fragment")
+        return text
+
     def webhook_policy(self) -> AddressPolicy:
         """Where webhooks may be sent to."""
         return AddressPolicy.parse(self.webhook_allow)
+
+    def mcp_policy(self) -> AddressPolicy:
+        """Which MCP servers and token endpoints may be asked."""
+        return AddressPolicy.parse(self.mcp_allow)
 
 
 class BlobSettings(BaseSettings):

@@ -54,14 +54,21 @@ class SecretSettings(BaseSettings):
 
     def root_keys(self, data_dir: Path) -> tuple[RootKey, ...]:
         """The keys, newest first; makes the data folder's own when nothing else is configured. Raises BadRootKey."""
-        if self.key is not None:
-            return parse(self.key.get_secret_value(), "EFFERENT_SECRET_KEY")
-        if self.key_file is not None:
-            return parse(_read(self.key_file), f"EFFERENT_SECRET_KEY_FILE ({self.key_file})")
+        configured = self.configured_keys()
+        if configured:
+            return configured
         file = data_dir / FILE_NAME
         if not file.exists():
             _make(file)
         return parse(_read(file), str(file))
+
+    def configured_keys(self) -> tuple[RootKey, ...]:
+        """The keys that the environment has or names; none: those of the data folder are used. Raises BadRootKey."""
+        if self.key is not None:
+            return parse(self.key.get_secret_value(), "EFFERENT_SECRET_KEY")
+        if self.key_file is not None:
+            return parse(_read(self.key_file), f"EFFERENT_SECRET_KEY_FILE ({self.key_file})")
+        return ()
 
 
 def generate() -> str:

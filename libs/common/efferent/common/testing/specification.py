@@ -69,10 +69,10 @@ def custom_tool(name: str = "ask_human") -> CustomTool:
     return CustomTool(name=name, description="Asks.", input_schema={"type": "object"})
 
 
-def agent(*tools: Tool) -> AgentSnapshot:
+def agent(*tools: Tool, model_id: str = "claude-test") -> AgentSnapshot:
     """An agent with these tools."""
     return AgentSnapshot(
-        id=AgentId("agent_1"), version=1, name="tester", model=ModelConfig(id="claude-test"), tools=tuple(tools)
+        id=AgentId("agent_1"), version=1, name="tester", model=ModelConfig(id=model_id), tools=tuple(tools)
     )
 
 
@@ -103,6 +103,7 @@ class Story:
     tools: Sequence[Tool] = ()
     environment: EnvironmentConfig = field(default_factory=CloudConfig)
     budget_cents: int | None = None
+    model_id: str = "claude-test"
     records: list[Record] = field(default_factory=list)
     current: SessionState | None = None
     _step: int = 0
@@ -164,7 +165,7 @@ class Story:
                 session_id=SessionId("sesn_1"),
                 workspace_id=WorkspaceId("wrkspc_1"),
                 primary_thread_id=ThreadId("sthr_1"),
-                agent=agent(*self.tools),
+                agent=agent(*self.tools, model_id=self.model_id),
                 environment_id=EnvironmentId("env_1"),
                 environment_config=self.environment,
                 budget=budget(self.budget_cents) if self.budget_cents is not None else None,

@@ -31,6 +31,7 @@ from efferent.common.domain.control.deployment_run import (
     StartRun,
 )
 from efferent.common.domain.control.schedule import upcoming
+from efferent.common.domain.decide_client import check_takes_system_message
 from efferent.common.domain.ids import DeploymentId, DeploymentRunId, EnvironmentId, SessionId, from_seed
 from efferent.common.domain.refusals import InvalidRequest, NotFound, Refused
 from efferent.common.domain.resources.deployment import (
@@ -39,6 +40,7 @@ from efferent.common.domain.resources.deployment import (
     Deployment,
     InitialEvent,
     ResourceConfig,
+    SystemEvent,
     shown,
 )
 from efferent.common.domain.resources.deployment_run import DeploymentRun, ManualTrigger
@@ -78,7 +80,7 @@ class GatewayDeployments:
         if schedule is not None:
             check_schedule(schedule)
         agent = await self._checked(
-            agent_choice(params.agent), params.environment_id, tuple(params.vault_ids or ()), budget, specs
+            agent_choice(params.agent), params.environment_id, tuple(params.vault_ids or ()), budget, specs, events
         )
         deployment_id = DeploymentId(from_seed("depl_", self._context.ids.seed()))
         command = CreateDeployment(
@@ -119,7 +121,8 @@ class GatewayDeployments:
         if schedule is not None:
             check_schedule(schedule)
         agent = current.agent
-        if given & {"agent", "environment_id", "vault_ids", "budget", "resources"}:
+        has_system = events is not UNSET and any(isinstance(event, SystemEvent) for event in events)
+        if has_system or given & {"agent", "environment_id", "vault_ids", "budget", "resources"}:
             agent = await self._checked(
                 agent_choice(params.agent)
                 if "agent" in given
@@ -128,6 +131,7 @@ class GatewayDeployments:
                 vault_ids if "vault_ids" in given else current.vault_ids,
                 budget if "budget" in given else current.budget,
                 specs,
+                current.initial_events if events is UNSET else events,
                 kept=() if "resources" in given else current.resources,
             )
         tokens = await self._sealed(current.id, specs) if "resources" in given else None
@@ -229,6 +233,7 @@ class GatewayDeployments:
         vault_ids: tuple[str, ...],
         budget: BudgetLimit | None,
         specs: Sequence[ResourceSpec],
+        events: Sequence[InitialEvent],
         *,
         kept: Sequence[ResourceConfig] = (),
     ) -> AgentReference:
@@ -242,6 +247,9 @@ class GatewayDeployments:
         planner = SessionPlanner(context.aggregates, context.models, context.attacher)
         spec = SessionSpec(agent=agent, environment_id=environment_id, vault_ids=vault_ids, budget=budget)
         plan = await planner.plan(_NO_SESSION, workspace_id, spec)
+        for index, event in enumerate(events):
+            if isinstance(event, SystemEvent):
+                check_takes_system_message(plan.agent, f"initial_events[{index}]")
         check_kinds(
             [resource.type for resource in (*specs, *kept)], plan.agent, plan.environment_id, plan.environment_config
         )

@@ -1,5 +1,6 @@
 """``/v1/skills`` and their versions. The same routes with and without beta headers."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -9,11 +10,17 @@ from aiohttp import web
 from efferent.common.domain import ids
 from efferent.common.domain.control.skill import SKILL
 from efferent.common.domain.ids import SkillId, SkillVersionId, WorkspaceId
-from efferent.common.domain.resources.skill import Skill, version_metadata
+from efferent.common.domain.resources.skill import (
+    Skill,
+    SkillVersion,
+    SkillVersionMetadata,
+    numbered_version_metadata,
+    version_metadata,
+)
 from efferent.common.skills.package import ENTRIES_MAX, UPLOAD_BYTES_MAX, UploadedPart
 from efferent.common.skills.resolver import LATEST
 from efferent.common.skills.store import SkillStore
-from efferent.gateway import cursors, downloads
+from efferent.gateway import beta, cursors, downloads
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.control.handling import id_in_path
 from efferent.gateway.control.listing import LIMIT_DEFAULT, Wanted, read_page
@@ -27,12 +34,14 @@ LIMIT_MAX: Final = 1_000
 FORM_BYTES: Final = 4 * 1024 * 1024
 """What a form may have around its files: paths and headers of thousands."""
 SOURCES: Final = ("custom", "anthropic", "anthropic_example", "plugin")
+NUMBERED_VERSIONS_BETA: Final = "skills-2025-10-02"
 VERSION_NOT_FOUND_TEXT: Final = "Skill version not found."
 
 _SKILLS: Final = "/v1/skills"
 _SKILL: Final = f"{_SKILLS}/{{skill_id}}"
 _VERSIONS: Final = f"{_SKILL}/versions"
 _VERSION: Final = f"{_VERSIONS}/{{version}}"
+_NUMBER: Final = re.compile(r"[0-9]{1,20}")
 _FILES: Final = ("files[]", "files", "file")
 _DISPLAY_NAMES: Final = ("display_name", "display_title")
 """The second is what older clients call it."""
@@ -89,7 +98,7 @@ async def create_version(request: web.Request) -> web.Response:
     skill_id = _skill_id(request)
     parts, _ = await _read_form(request, takes_display_name=False)
     skill, version = await _store(request).add_version(caller_of(request).actor, skill_id, parts)
-    return json_resource(version_metadata(skill, version))
+    return json_resource(_shown(request, skill, version))
 
 
 async def list_versions(request: web.Request) -> web.Response:
@@ -106,7 +115,7 @@ async def list_versions(request: web.Request) -> web.Response:
     if len(newest_first) > limit:
         position = Cursor((page[-1].created_at, page[-1].id))
         next_page = cursors.write(position, kind=_list_name(skill), workspace_id=workspace_id, order="desc")
-    bodies = [version_metadata(skill, version).model_dump_json().encode() for version in page]
+    bodies = [_shown(request, skill, version).model_dump_json().encode() for version in page]
     return json_page(bodies, next_page=next_page, has_more=next_page is not None)
 
 
@@ -115,12 +124,15 @@ async def retrieve_version(request: web.Request) -> web.Response:
     skill, version = await _store(request).version(
         caller_of(request).workspace_id, _skill_id(request), _version_id(request, latest_allowed=True)
     )
-    return json_resource(version_metadata(skill, version))
+    return json_resource(_shown(request, skill, version))
 
 
 async def delete_version(request: web.Request) -> web.Response:
     """Remove a version; agents that name it keep a reference to nothing."""
     version_id = SkillVersionId(_version_id(request, latest_allowed=False))
+    if _NUMBER.fullmatch(version_id):
+        _, version = await _store(request).version(caller_of(request).workspace_id, _skill_id(request), version_id)
+        version_id = version.id
     await _store(request).delete_version(caller_of(request).actor, _skill_id(request), version_id)
     return json_bytes(orjson.dumps({"id": version_id, "type": "skill_version_deleted"}))
 
@@ -198,8 +210,21 @@ def _skill_id(request: web.Request) -> SkillId:
     return SkillId(id_in_path(request, "skill_id", SKILL))
 
 
+def _calls_versions_by_number(request: web.Request) -> bool:
+    """Whether the client is one of the time when versions were called by the microsecond of their making."""
+    return NUMBERED_VERSIONS_BETA in beta.parse(request.headers.getall("anthropic-beta", []))
+
+
+def _shown(request: web.Request, skill: Skill, version: SkillVersion) -> SkillVersionMetadata:
+    if _calls_versions_by_number(request):
+        return numbered_version_metadata(skill, version)
+    return version_metadata(skill, version)
+
+
 def _version_id(request: web.Request, *, latest_allowed: bool) -> str:
     text = request.match_info["version"]
     if (text == LATEST and latest_allowed) or ids.is_well_formed("skillver_", text):
+        return text
+    if _calls_versions_by_number(request) and _NUMBER.fullmatch(text):
         return text
     raise InvalidRequest("Invalid skill version ID.")

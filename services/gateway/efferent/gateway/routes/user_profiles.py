@@ -135,7 +135,7 @@ async def create_action_url(request: web.Request) -> web.Response:
 
 def _link(request: web.Request, profile_id: str) -> tuple[str, Timestamp]:
     context = context_of(request)
-    base = context.settings.enrollment_url
+    base = context.settings.organization.enrollment_url
     if base is None:
         raise InvalidRequest(NO_PAGE_TEXT)
     expires_at = timestamp.from_epoch_us(context.clock.now_us() + URL_LIFE_S * 1_000_000)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from efferent.common.domain.content import Shape
 from efferent.common.domain.ids import SkillId, SkillVersionId
-from efferent.common.domain.timestamp import Timestamp
+from efferent.common.domain.timestamp import Timestamp, to_epoch_us
 
 
 class SkillSource(Shape):
@@ -37,6 +37,14 @@ class SkillVersionMetadata(Shape):
     created_at: Timestamp
 
 
+class NumberedSkillVersionMetadata(SkillVersionMetadata):
+    """The same for clients of the beta ``skills-2025-10-02``, which call versions by the time of their making."""
+
+    version: str
+    """Microseconds since 1970, in digits."""
+    directory: str
+
+
 class SkillVersion(Shape):
     """A version as it is stored in its skill."""
 
@@ -46,6 +54,11 @@ class SkillVersion(Shape):
     """Of the archive."""
     sha256: str
     created_at: Timestamp
+
+    @property
+    def number(self) -> str:
+        """What older clients call the version by: microseconds since 1970, in digits."""
+        return str(to_epoch_us(self.created_at))
 
 
 class Skill(Shape):
@@ -69,10 +82,11 @@ class Skill(Shape):
         return self.versions[-1] if self.versions else None
 
     def version(self, version_id: str) -> SkillVersion | None:
-        """A version by its id, or the newest one as ``latest``."""
+        """A version by its id or its number, or the newest one as ``latest``."""
         if version_id == "latest":
             return self.latest
-        return next((version for version in self.versions if version.id == version_id), None)
+        newest_first = reversed(self.versions)
+        return next((version for version in newest_first if version_id in (version.id, version.number)), None)
 
 
 def content_key(skill_id: SkillId, version_id: SkillVersionId) -> str:
@@ -99,4 +113,11 @@ def version_metadata(skill: Skill, version: SkillVersion) -> SkillVersionMetadat
         name=skill.name,
         description=version.description,
         created_at=version.created_at,
+    )
+
+
+def numbered_version_metadata(skill: Skill, version: SkillVersion) -> NumberedSkillVersionMetadata:
+    """What clients of the beta ``skills-2025-10-02`` get of a version."""
+    return NumberedSkillVersionMetadata(
+        **version_metadata(skill, version).model_dump(), version=version.number, directory=skill.name
     )
