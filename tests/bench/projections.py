@@ -5,15 +5,11 @@ import gc
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 from efferent.common import codec
 from efferent.common.blobs.local_folder import LocalFolderBlobs
-from efferent.common.domain import timestamp
-from efferent.common.domain.ids import DeploymentId, SessionId
-from efferent.common.domain.replacing import replace
-from efferent.common.domain.state import Running, SessionState
+from efferent.common.domain.ids import SessionId
 from efferent.common.jetstream import streams, subjects
 from efferent.common.jetstream.connection import connect
 from efferent.common.jetstream.control_log import JetStreamControlLog
@@ -21,9 +17,7 @@ from efferent.common.jetstream.feed import JetStreamFeed
 from efferent.common.jetstream.reading import StreamReader
 from efferent.common.jetstream.session_log import JetStreamSessionLog
 from efferent.common.runtime.clock import RandomSeeds, SystemClock
-from efferent.common.testing.specification import START_US, Story, message, say, toolset
-from efferent.gateway.event_index import EventIndex
-from efferent.gateway.projected import Changes, Folded, SessionQuery
+from efferent.common.testing.specification import Story, message, say, toolset
 from efferent.gateway.session_services import SessionParts, SessionServices
 from tests.bench.figures import Figure, median
 from tests.bench.stage import Stage
@@ -75,63 +69,6 @@ async def rebuilt(stage: Stage) -> list[Figure]:
         await services.stop()
     await connection.close()
     return [Figure(REBUILT_GROUP, f"from {count:,} records", median(rates), "records/s", median(floors), ">= 20,000")]
-
-
-async def listed(stage: Stage) -> list[Figure]:
-    """A page of sessions among many, against one among few: every filter, newest first."""
-    few = await asyncio.to_thread(_index, stage.folder / "few.sqlite", _FEW)
-    count = stage.sizes.listed_sessions
-    many = await asyncio.to_thread(_index, stage.folder / "many.sqlite", count)
-    workspace_id = Story().create().state.workspace_id
-    queries = {
-        "no filter": SessionQuery(workspace_id, "desc", _LISTED),
-        "archived ones too": SessionQuery(workspace_id, "desc", _LISTED, include_archived=True),
-        "a rare agent": SessionQuery(workspace_id, "desc", _LISTED, agent_id="agent_rare"),
-        "running": SessionQuery(workspace_id, "desc", _LISTED, statuses=frozenset({"running"})),
-        "a deployment": SessionQuery(workspace_id, "desc", _LISTED, deployment_id="depl_1"),
-    }
-    figures = []
-    for name, query in queries.items():
-        label = f"{_LISTED} of {count:,} sessions, {name} (floor: of {_FEW:,})"
-        figures.append(Figure(LISTED_GROUP, label, _list_ms(many, query), "ms", _list_ms(few, query), "<= 3 (ratio)"))
-    few.close()
-    many.close()
-    return figures
-
-
-def _list_ms(index: EventIndex, query: SessionQuery) -> float:
-    times = []
-    for _ in range(_LISTINGS):
-        started_s = time.perf_counter()
-        index.sessions(query)
-        times.append((time.perf_counter() - started_s) * 1_000)
-    return median(times)
-
-
-def _index(path: Path, count: int) -> EventIndex:
-    """A file with so many sessions: half of them archived, and about two hundred of each rare kind."""
-    index, like = EventIndex.open(path, "bench"), Story([toolset()]).create().state
-    for start in range(0, count, _ROWS_AT_ONCE):
-        numbers = range(start, min(count, start + _ROWS_AT_ONCE))
-        states = [_session(like, number, is_rare=number % max(count // 200, 1) == 0) for number in numbers]
-        index.write(Changes(applied=1, states={state.session_id: Folded(state, 1) for state in states}))
-    return index
-
-
-def _session(like: SessionState, number: int, *, is_rare: bool) -> SessionState:
-    created_at = timestamp.from_epoch_us(START_US + number * 1_000)
-    session_id = SessionId(f"sesn_{number:024d}")
-    if not is_rare:
-        archived_at = created_at if number % 2 else None
-        return replace(like, session_id=session_id, created_at=created_at, archived_at=archived_at)
-    return replace(
-        like,
-        session_id=session_id,
-        created_at=created_at,
-        agent=like.agent.model_copy(update={"id": "agent_rare"}),
-        deployment_id=DeploymentId("depl_1"),
-        status=Running(since=created_at),
-    )
 
 
 async def _fill(log: JetStreamSessionLog, sessions: int) -> None:

@@ -20,7 +20,7 @@ GROUPS = {
     "first tool call",
     "the log",
     "the session projection, built again",
-    "lists of sessions",
+    "lists of sessions over HTTP",
     "readers of one busy session",
     "the largest file, uploaded to the gateway",
     "a session with a long history",

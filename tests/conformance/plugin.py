@@ -19,7 +19,7 @@ from tests.conformance.traffic import Traffic, Webhook
 
 IN_GATEWAY: Final = Path(traffic_recorder.__file__).parent
 PROBLEMS_SHOWN_MAX: Final = 10
-AT_RANDOM: Final = ("test_openapi_fuzz.py", "test_resources_random.py")
+AT_RANDOM: Final = ("test_openapi_fuzz.py", "test_resources_random.py", "test_work_random.py")
 """Files whose tests do not choose what they ask for."""
 _TRAFFIC: Final = pytest.StashKey[Traffic]()
 _CHOOSING: Final = ("keyword", "markexpr", "lf", "stepwise", "deselect", "ignore", "ignore_glob")

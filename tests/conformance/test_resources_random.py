@@ -64,7 +64,9 @@ def known(fuzzed_server: EfferentServer) -> Iterator[KnownResources]:
 def test_whatever_is_done_to_resources_what_is_shown_of_them_stays_consistent(
     place: str, known: KnownResources
 ) -> None:
-    class OfThisKind(Resources):
+    base = Skills if place == "/v1/skills" else Resources
+
+    class OfThisKind(base):  # type: ignore[misc, valid-type]  # Hypothesis wants a class that it can make by itself
         def __init__(self) -> None:
             super().__init__(place, known)
 
@@ -243,3 +245,54 @@ class Resources(RuleBasedStateMachine):
     def _stable(self, body: Json) -> Json:
         """Without what time changes."""
         return {name: value for name, value in body.items() if name not in self._volatile}
+
+
+class Skills(Resources):
+    """Skills have versions, and cannot be deleted before them."""
+
+    @rule(which=PICKS, own_name=st.booleans())
+    def add_version(self, which: int, own_name: bool) -> None:
+        for identifier in self._picked(which):
+            name = self._shown[identifier]["display_name"] if own_name else "another"
+            text = f"---\nname: {name}\ndescription: Once more.\n---\nDo it.\n"
+            files = [("files[]", (f"{name}/SKILL.md", text.encode(), "text/markdown"))]
+            answer = self._ask("POST", f"{self._place}/{identifier}/versions", files=files)
+            if identifier in self._gone:
+                assert answer.status_code == 404
+            elif not self._versions(identifier):
+                assert answer.status_code in (200, 400)
+            else:
+                assert answer.status_code == (200 if own_name else 400), answer.text
+            self._follow(identifier)
+
+    @rule(which=PICKS, version=PICKS)
+    def delete_version(self, which: int, version: int) -> None:
+        for identifier in self._picked(which):
+            versions = self._versions(identifier)
+            for chosen in versions[version % len(versions) :][:1] if versions else []:
+                path = f"{self._place}/{identifier}/versions/{chosen['id']}"
+                assert self._ask("DELETE", path).status_code == 200
+                assert self._ask("GET", path).status_code == 404
+                assert chosen not in self._versions(identifier)
+            self._follow(identifier)
+
+    @rule(which=PICKS)
+    def delete_with_versions(self, which: int) -> None:
+        for identifier in self._picked(which):
+            if self._versions(identifier):
+                assert self._ask("DELETE", f"{self._place}/{identifier}").status_code == 400
+                self._check(identifier)
+
+    def _versions(self, identifier: str) -> list[Json]:
+        answer = self._ask("GET", f"{self._place}/{identifier}/versions", params={"limit": "1000"})
+        assert answer.status_code == (404 if identifier in self._gone else 200)
+        return list(answer.json().get("data", []))
+
+    def _follow(self, identifier: str) -> None:
+        """The skill says which version is the newest."""
+        if identifier in self._gone:
+            return
+        skill = self._ask("GET", f"{self._place}/{identifier}").json()
+        versions = self._versions(identifier)
+        assert skill["latest_version_id"] == (versions[0]["id"] if versions else "")
+        self._shown[identifier] = skill

@@ -16,7 +16,7 @@ from tests.support.efferent_server import API_KEY, EfferentServer
 from tests.support.faulty_proxy import FaultyProxy, Trouble, faulty_proxy
 from tests.support.playing import bash, scripted
 from tests.support.raw_api import RawApi
-from tests.support.self_hosting import SelfHosted, answers
+from tests.support.self_hosting import SelfHosted, answers, until
 from tests.support.webhook_receiver import Received, receiving
 
 
@@ -54,6 +54,25 @@ async def test_a_worker_gets_over_a_busy_server_and_loses_no_result(
         async with seen.worker(tmp_path / "work"):
             await hosted.until_state(played.id, "stopped")
         assert proxy.troubles == []
+    assert [(text, is_error) for _, text, is_error in await answers(played)] == [("ran", False)]
+    assert mark.read_text() == "x\n"
+    assert len(await hosted.items_of(played.id)) == 1
+
+
+@pytest.mark.timeout(120)
+async def test_a_worker_goes_on_when_every_service_was_killed_under_it(
+    hosted: SelfHosted, server: EfferentServer, tmp_path: Path
+) -> None:
+    mark, release = tmp_path / "mark", tmp_path / "release"
+    call = bash(f"echo x >> {mark}; until [ -e {release} ]; do sleep 0.05; done; echo ran")
+    played = await hosted.session(initial_events=[scripted(call, {"text": "done"})])
+    async with hosted.worker(tmp_path / "work"):
+        await until(mark.exists)
+        for service in ("brain", "automation", "nats", "gateway"):
+            await asyncio.to_thread(server.kill, service)
+        await asyncio.to_thread(server.wait_ready)
+        release.touch()
+        await hosted.until_state(played.id, "stopped", deadline_s=60)
     assert [(text, is_error) for _, text, is_error in await answers(played)] == [("ran", False)]
     assert mark.read_text() == "x\n"
     assert len(await hosted.items_of(played.id)) == 1

@@ -165,6 +165,8 @@ def test_workspaces_are_listed_with_the_default_one_first(capsys: Printed) -> No
     assert (code, "exists already" in told) == (2, True)
     code, _, told = run(capsys, "workspaces", "archive", DEFAULT_WORKSPACE_ID)
     assert (code, "cannot be archived" in told) == (2, True)
+    code, _, told = run(capsys, "workspaces", "archive", "wrkspc_unknown")
+    assert (code, "there is no workspace wrkspc_unknown" in told) == (2, True)
 
 
 def test_a_log_that_does_not_answer_is_named(capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ def record(
     paused: bool = False,
     archived: bool = False,
     agent: str = "agent_a",
+    timezone: str = "UTC",
 ) -> ControlRecord[Deployment]:
     """A deployment as it was at this time."""
     moment = timestamp.from_datetime(at)
@@ -41,7 +42,7 @@ def record(
         agent=AgentReference(id=AgentId(agent), version=1),
         environment_id=EnvironmentId("env_a"),
         initial_events=(MessageEvent(content=(TextBlock(text="x"),)),),
-        schedule=CronSchedule(expression=expression, timezone="UTC") if expression is not None else None,
+        schedule=CronSchedule(expression=expression, timezone=timezone) if expression is not None else None,
         paused_reason=ManualPause() if paused else None,
         created_at=moment,
         updated_at=moment,
@@ -146,6 +147,16 @@ def test_archived_and_manual_deployments_are_never_due() -> None:
     timetable.apply(record(START + SECOND, name="depl_a", archived=True))
     assert walk(timetable, START, START + 2 * HOUR) == []
     assert timetable.of_agent("agent_a") == [("wrkspc_a", "depl_b")]
+
+
+def test_a_schedule_of_a_zone_that_is_no_more_is_told_and_holds_up_nobody() -> None:
+    timetable = Timetable()
+    timetable.apply(record(START, name="depl_gone", timezone="Mars/Olympus"))
+    timetable.apply(record(START, name="depl_b"))
+    assert walk(timetable, START, START + 2 * HOUR) == ["depl_b 13:00", "depl_b 14:00"]
+    assert timetable.unkept == [("depl_gone", "'Mars/Olympus' is not a time zone of the IANA database")]
+    timetable.apply(record(START + HOUR, name="depl_gone"))
+    assert "depl_gone 15:00" in walk(timetable, START + 2 * HOUR, START + 3 * HOUR + 540 * SECOND)
 
 
 def test_no_more_are_given_at_once_than_asked_for() -> None:

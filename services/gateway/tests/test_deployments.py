@@ -22,6 +22,7 @@ from services.gateway.tests.gateway_rig import Served, ServerAddress, serve
 
 PARSE: Final = "Failed to parse request: "
 HELLO: Final = {"type": "user.message", "content": [{"type": "text", "text": "hello"}]}
+FILE_DOCUMENT: Final = {"type": "document", "source": {"type": "file", "file_id": "file_x"}}
 HOURLY: Final = {"type": "cron", "expression": "0 * * * *", "timezone": "Europe/Berlin"}
 TOKEN: Final = "ghp_a-token-that-nobody-may-see"
 
@@ -158,6 +159,11 @@ def _budget(cents: str) -> dict[str, Any]:
             "initial_events: at least one user.message or user.define_outcome is required",
         ),
         ({"initial_events": [{"type": "user.interrupt"}]}, 400, PARSE + "initial_events[0].type:"),
+        (
+            {"initial_events": [{"type": "user.message", "content": [FILE_DOCUMENT] * 101}]},
+            400,
+            "initial_events: at most 100 document blocks may come from files",
+        ),
         ({"agent": "agent_unknown"}, 404, "Agent not found."),
         ({"agent": "nonsense"}, 400, "Invalid agent ID."),
         ({"environment_id": "env_unknown"}, 404, "Environment not found."),

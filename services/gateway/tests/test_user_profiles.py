@@ -70,6 +70,7 @@ async def test_names_sort_without_case_and_those_without_come_last(served: Serve
     refused = await served.call("GET", f"/v1/user_profiles?page={page}")
     assert refused.error == (400, "invalid_request_error", "invalid page cursor")
     assert [found async for found in sdk.user_profiles.list(enforcement_status=["banned"])] == []
+    assert (await served.call("GET", "/v1/user_profiles?enforcement_status[]=banned&limit=101")).status == 400
     assert len([found async for found in sdk.user_profiles.list(enforcement_status=["banned", "unrestricted"])]) == 4
 
 

@@ -92,7 +92,8 @@ async def test_the_queues_routes_by_credential(
         item, _, token = await queue.active()
         bearer = {"": None, "key": queue.environment_key, "token": token}[bearer_name]
         path = f"/v1/environments/{queue.environment_id}{route.replace('{work_id}', item['id'])}"
-        answer = await queue.call(method, path, {} if method == "POST" else None, bearer=bearer)
+        body: dict[str, object] = {"metadata": {}} if route == "/work/{work_id}" else {}
+        answer = await queue.call(method, path, body if method == "POST" else None, bearer=bearer)
         assert answer.status == status, (bearer_name, answer.body)
         if status == 403:
             credential = "an environment key" if bearer_name == "key" else "a sessions token"

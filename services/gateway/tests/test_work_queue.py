@@ -133,6 +133,39 @@ async def test_a_worker_may_ask_for_a_shorter_lease(queue: Queue) -> None:
     assert (await queue.poll())["id"] == item["id"]
 
 
+@pytest.mark.parametrize(("desired_s", "given_s"), [("1", 2), ("3600", 3_600), ("86400", 3_600)])
+async def test_a_lease_is_kept_within_bounds(queue: Queue, desired_s: str, given_s: int) -> None:
+    item, last, _ = await queue.active()
+    beat = await queue.beat(item["id"], quote(last), more=f"&desired_ttl_seconds={desired_s}")
+    assert (beat.status, beat.body["ttl_seconds"]) == (200, given_s)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("desired_ttl_seconds=0", "desired_ttl_seconds: must be between 1 and 2147483647"),
+        ("desired_ttl_seconds=long", 'desired_ttl_seconds: "long" is not a valid integer'),
+        ("expected_last_heartbeat=" + "x" * 65, "expected_last_heartbeat: must be at most 64 characters long"),
+    ],
+)
+async def test_a_heartbeat_with_wrong_values_is_refused(queue: Queue, query: str, message: str) -> None:
+    item, _, _ = await queue.active()
+    assert (await queue.item(item["id"], f"heartbeat?{query}")).error == (400, "invalid_request_error", message)
+
+
+async def test_sessions_of_an_archived_environment_go_on_and_those_of_a_deleted_one_do_not(queue: Queue) -> None:
+    session_id = await queue.session()
+    await queue.ok("POST", f"/v1/environments/{queue.environment_id}/archive")
+    item = await queue.poll()
+    assert item["data"]["id"] == session_id
+    assert (await queue.item(item["id"], "ack")).status == 200
+    assert (await queue.beat(item["id"], "NO_HEARTBEAT", bearer=token_of(item))).status == 200
+    await queue.ok("DELETE", f"/v1/environments/{queue.environment_id}")
+    gone = (404, "not_found_error", "Environment not found.")
+    assert (await queue.call("GET", f"{queue.path}/poll", bearer=queue.environment_key)).error == gone
+    assert (await queue.item(item["id"], "stop", bearer=token_of(item))).error == gone
+
+
 async def test_when_a_lease_runs_out_the_next_worker_has_the_item_and_the_former_is_told(queue: Queue) -> None:
     item, last, token = await queue.active()
     queue.clock.advance(TTL_S)
@@ -248,7 +281,10 @@ async def test_metadata_is_merged(queue: Queue) -> None:
     changed = await queue.ok("POST", path, {"metadata": {"a": None, "c": "3"}})
     assert changed["metadata"] == {"b": "2", "c": "3"}
     assert changed["secret"] is None
-    assert (await queue.ok("POST", path, {}))["metadata"] == {"b": "2", "c": "3"}
+    assert (await queue.ok("POST", path, {"metadata": {}}))["metadata"] == {"b": "2", "c": "3"}
+    for body, problem in (({}, "field is required"), ({"metadata": None}, "must be an object")):
+        refused = await queue.call("POST", path, body)
+        assert refused.error == (400, "invalid_request_error", f"Failed to parse request: metadata: {problem}")
     many = {str(number): "x" for number in range(15)}
     refused = await queue.call("POST", path, {"metadata": many})
     assert refused.error == (400, "invalid_request_error", "metadata: at most 16 pairs are allowed")

@@ -14,7 +14,7 @@ from efferent.common.api_keys import DEFAULT_WORKSPACE_ID
 from efferent.common.domain.ids import WorkspaceId
 from efferent.common.ports import LogError
 from efferent.common.runtime.clock import RandomSeeds, SystemClock
-from efferent.common.workspaces import WorkspaceRefused
+from efferent.common.workspaces import UnknownWorkspace, WorkspaceRefused
 
 _COLUMNS = ("id", "name", "created_at", "archived_at")
 
@@ -57,7 +57,10 @@ async def _list(*, as_json: bool) -> int:
 
 async def _archive(workspace_id: WorkspaceId) -> int:
     async with control_log(log_settings(os.environ)) as log:
-        archived = await workspaces.archive_workspace(log, workspace_id, clock=SystemClock())
+        try:
+            archived = await workspaces.archive_workspace(log, workspace_id, clock=SystemClock())
+        except UnknownWorkspace as error:
+            raise CommandError(f"there is no workspace {workspace_id}; 'efferent workspaces list' shows all") from error
     print(
         f"efferent: {archived.id} ({archived.name}) is archived since {archived.archived_at}; "
         "its keys are refused, nothing of it is deleted",

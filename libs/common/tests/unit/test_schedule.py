@@ -1,7 +1,9 @@
 """Schedules against an oracle that looks at every minute, and each refusal of an expression."""
 
 import contextlib
+import time
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -81,6 +83,49 @@ def test_occurrences_are_those_that_a_look_at_every_minute_finds(
             break
         found.append(instant)
     assert found == by_hand(cron, zone, start, until)
+
+
+def by_wall_clock(cron: Cron, zone: ZoneInfo, after: datetime, days: int) -> list[datetime]:
+    """Another oracle, for far matches: every matching wall-clock time, as the instants that show it."""
+    found = set()
+    first = after.astimezone(zone).date() - timedelta(days=2)
+    for day in (first + timedelta(days=number) for number in range(days)):
+        if not cron.matches_day(day):
+            continue
+        for hour in cron.hours:
+            for minute in cron.minutes:
+                for fold in (0, 1):
+                    wall = datetime(day.year, day.month, day.day, hour, minute, tzinfo=zone, fold=fold)
+                    instant = wall.astimezone(UTC)
+                    if instant > after and instant.astimezone(zone).replace(tzinfo=None) == wall.replace(tzinfo=None):
+                        found.add(instant)
+    return sorted(found)
+
+
+@given(
+    st.tuples(
+        st.sampled_from(["0", "30", "15,45"]), st.sampled_from(["0", "1", "2", "1-3", "23"]),
+        st.sampled_from(["*", "1", "8", "25-31", "29"]), st.sampled_from(["3", "10", "11", "2", "3,10,11", "*"]),
+        st.sampled_from(["*", "0", "*/7", "6"]),
+    ).map(" ".join),
+    st.sampled_from(sorted(TRANSITIONS)),
+    st.integers(0, 2_000),
+)  # fmt: skip
+def test_matches_that_are_months_away_are_found_across_every_change_of_the_clock(
+    expression: str, zone_name: str, day: int
+) -> None:
+    cron, zone, after = parse_cron(expression), parse_timezone(zone_name), datetime(2009, 1, 1, tzinfo=UTC)
+    after += timedelta(days=day, minutes=7 * day)
+    expected = by_wall_clock(cron, zone, after, days=1_500)[:12]
+    assert list(islice(occurrences(cron, zone, after), len(expected))) == expected
+
+
+def test_the_rarest_schedules_are_cheap() -> None:
+    """A list shows a hundred of them at once, and whoever makes them chooses what they are."""
+    started_s = time.process_time()
+    for minute in range(50):
+        assert len(upcoming(f"{minute} 0 29 2 */7", "America/New_York", datetime(2026, 1, 1, tzinfo=UTC))) == 5
+    assert time.process_time() - started_s < 2
 
 
 def iso(expression: str, timezone: str, after: datetime, count: int = 2) -> list[str]:

@@ -1,9 +1,12 @@
 """Schedules: every slot leads to one run and one session, whoever dies on the way."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from efferent.automation.deployments.timetable import Due
 from efferent.automation.reactor import Later
 from efferent.common.domain.control.deployment import PauseDeployment, UnpauseDeployment
 from efferent.common.domain.control.deployment_run import StartRun, run_of_slot, session_of_run
@@ -40,6 +43,27 @@ async def test_a_due_slot_becomes_a_session_of_the_deployment(stage: Stage) -> N
     assert (session.deployment_id, session.workspace_id) == (deployment.id, WORKSPACE)
     assert (session.agent.id, session.environment_id) == (deployment.agent.id, deployment.environment_id)
     assert [getattr(queued, "content", None) for queued in session.queue] == [HELLO.content]
+
+
+async def test_a_defect_in_one_look_at_the_schedules_does_not_end_them(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await stage.make()
+    async with stage.replica() as replica:
+        with monkeypatch.context() as patched:
+            looked = asyncio.Event()
+
+            def defect(*_: object) -> Sequence[Due]:
+                looked.set()
+                raise RuntimeError("a defect")
+
+            patched.setattr(replica.deployments.scheduler.timetable, "due", defect)
+            stage.advance(HOUR_S + 540)
+            await looked.wait()
+        stage.advance(0)
+        (run,) = await stage.until(lambda runs: len(runs) == 1)
+    assert run.error is None
+    assert "schedules could not be looked at" in caplog.text
 
 
 async def test_nothing_fires_before_its_slot(stage: Stage) -> None:

@@ -9,7 +9,8 @@ from efferent.common.domain.control.memory_store import ArchiveMemoryStore, Dele
 from efferent.common.domain.events.stop import RefusalStopDetails
 from efferent.common.domain.ids import WorkspaceId
 from efferent.common.domain.resources.dream import DreamUsage, UpdateExisting
-from efferent.common.memory.store import MEMORY_STORES
+from efferent.common.domain.resources.memory import SessionActor
+from efferent.common.memory.store import MEMORY_STORES, Author
 from services.automation.tests.dreams.dream_rig import WORKSPACE, DreamStage
 
 DREAMT = DreamUsage(input_tokens=10, output_tokens=5, cache_creation_input_tokens=3, cache_read_input_tokens=2)
@@ -64,8 +65,8 @@ async def test_a_copy_that_was_half_made_is_completed(dreaming: DreamStage) -> N
     await dreaming.look(created)
     copy_id = output_store_of(created)
     first = (await dreaming.stores.memories(WORKSPACE, copy_id))[0]
-    purged = f"control.memory_store.{copy_id}.{first.id}"
-    await dreaming.connection.request("$JS.API.STREAM.PURGE.CONTROL", b'{"filter":"%s"}' % purged.encode(), timeout_s=2)
+    author = Author(dreaming.actor, SessionActor(session_id=session_of(created)))
+    await dreaming.stores.delete(author, copy_id, first.id)  # as if it had not been copied yet
     assert len(await dreaming.contents(copy_id)) == 1
     await dreaming.reactor._inputs.output(WORKSPACE, created)
     assert await dreaming.contents(copy_id) == {"/tea.md": "green", "/dogs.md": "two"}

@@ -10,9 +10,10 @@ from aiohttp import web
 from standardwebhooks import WebhookVerificationError
 
 from efferent.automation.webhooks.emission import AGE_MAX_S
+from efferent.common.domain import timestamp
 from efferent.common.domain.control.webhook_endpoint import UpdateEndpoint
 from efferent.common.domain.ids import WorkspaceId
-from efferent.common.domain.webhook_retries import FAILING_S, GIVEN_UP_MAX
+from efferent.common.domain.webhook_retries import FAILING_S, GIVEN_UP_MAX, FailureStreak
 from efferent.common.jetstream.connection import Connection
 from efferent.common.jetstream.webhook_queue import FailureStreaks, WebhookQueue
 from efferent.common.runtime.settings import NatsSettings
@@ -341,6 +342,25 @@ async def test_an_endpoint_that_keeps_failing_for_an_hour_is_disabled(
         clock.advance(FAILING_S)
         await agent_changed(webhooks, GIVEN_UP_MAX)
         assert await until_disabled(webhooks, made.id) == "Deliveries kept failing; the last one: HTTP 500."
+
+
+async def test_failures_from_before_an_endpoint_was_enabled_do_not_count(
+    connection: Connection, nats: NatsSettings, tmp_path: Path
+) -> None:
+    clock = FakeClock()
+    before = timestamp.from_epoch_us(clock.now_us())
+    clock.advance(2 * FAILING_S)
+    async with (
+        receiving(status(500)) as receiver,
+        running(connection, nats, tmp_path, clock=clock, retry_scale=QUICK) as webhooks,
+    ):
+        made, _ = await webhooks.endpoint(receiver.url())
+        streak = FailureStreak(given_up=GIVEN_UP_MAX, since=before)
+        await FailureStreaks(connection).write(made.id, streak, expected=0)
+        await agent_changed(webhooks)
+        await until_streak(connection, made.id, 1)
+        await until_empty(connection, made.id)
+        assert (await webhooks.read(made.id)).state == "enabled"
 
 
 async def test_a_success_ends_the_streak_of_failures(

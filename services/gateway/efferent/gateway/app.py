@@ -221,16 +221,17 @@ class Gateway:
         identity = await streams.identity(connection, subjects.CONTROL)
         await control.open(identity)
         aggregates = Aggregates(control_log, control, self._clock, metrics, write_deadline_s=settings.write_deadline_s)
+        session_log = JetStreamSessionLog(connection, blobs)
         self._vaults = VaultServices(
             aggregates,
             connection,
             control_log,
+            session_log,
             settings.secrets.root_keys(settings.machine.data_dir),
             settings.organization.mcp_policy(),
             self._clock,
             self._ids,
         )
-        session_log = JetStreamSessionLog(connection, blobs)
         store = FileStore(aggregates, blobs, self._clock, self._ids, bytes_max=settings.files.bytes_max)
         self._files = FileServices(
             settings.files,

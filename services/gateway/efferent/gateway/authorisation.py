@@ -12,6 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from efferent.common.domain import work
+from efferent.common.domain.control.environment import not_found as environment_not_found
 from efferent.common.domain.ids import SessionId, WorkspaceId, parse_session_id
 from efferent.common.domain.resources.session_resource import MemoryStoreResource
 from efferent.common.domain.resources.work import WorkItem
@@ -90,7 +91,7 @@ class Authorisation:
     ) -> None:
         path = request.match_info
         if path.get("environment_id", principal.environment_id) != principal.environment_id:
-            raise NotFound("Environment not found.")
+            raise environment_not_found()
         session_id = _session_id(request)
         if session_id is not None:
             session = await self._sessions.known(session_id, workspace_id)
@@ -102,7 +103,7 @@ class Authorisation:
     ) -> None:
         path = request.match_info
         if path.get("environment_id", principal.environment_id) != principal.environment_id:
-            raise NotFound("Environment not found.")
+            raise environment_not_found()
         if path.get("work_id", principal.work_id) != principal.work_id:
             raise NotFound(NO_WORK_TEXT)
         session_id = _session_id(request)

@@ -151,19 +151,23 @@ def drafts(events: Sequence[EventParams]) -> tuple[EventDraft, ...]:
 
 def initial_drafts(events: Sequence[EventParams]) -> tuple[EventDraft, ...]:
     """The initial events of a session as the domain takes them. Raises InvalidRequest that names the place."""
-    files = 0
+    check_file_documents(events)
     made = []
     for index, event in enumerate(events):
         path = f"initial_events[{index}]"
         if not isinstance(event, UserMessageParams | UserDefineOutcomeParams):
             allowed = ("user.message", "user.define_outcome")
             raise InvalidRequest(f"{path}.type: {not_valid(event.type, allowed)}")
-        if isinstance(event, UserMessageParams):
-            files += sum(isinstance(b, DocumentBlock) and isinstance(b.source, FileSource) for b in event.content)
-        if files > FILE_DOCUMENTS_MAX:
-            raise InvalidRequest(f"initial_events: at most {FILE_DOCUMENTS_MAX} document blocks may come from files")
         made.append(draft_at(path, event))
     return tuple(made)
+
+
+def check_file_documents(events: Sequence[EventParams]) -> None:
+    """Raise InvalidRequest when too many documents of a session's first events come from files."""
+    blocks = [block for event in events if isinstance(event, UserMessageParams) for block in event.content]
+    files = sum(isinstance(block, DocumentBlock) and isinstance(block.source, FileSource) for block in blocks)
+    if files > FILE_DOCUMENTS_MAX:
+        raise InvalidRequest(f"initial_events: at most {FILE_DOCUMENTS_MAX} document blocks may come from files")
 
 
 def draft_at(path: str, event: EventParams) -> EventDraft:

@@ -10,7 +10,7 @@ from efferent.common.jetstream.data_keys import JetStreamDataKeys
 from efferent.common.jetstream.leases import JetStreamLeases
 from efferent.common.net.checked_http import open_session
 from efferent.common.net.public_addresses import AddressPolicy
-from efferent.common.ports import Clock, ControlLog, IdSource, LogError
+from efferent.common.ports import Clock, ControlLog, IdSource, LogError, SessionLog
 from efferent.common.secrets.box import SecretBox
 from efferent.common.secrets.root_key import RootKey
 from efferent.common.vaults.keeper import VaultKeeper
@@ -29,6 +29,7 @@ class VaultServices:
         aggregates: Aggregates,
         connection: Connection,
         control_log: ControlLog,
+        session_log: SessionLog,
         roots: Sequence[RootKey],
         policy: AddressPolicy,
         clock: Clock,
@@ -39,7 +40,7 @@ class VaultServices:
         self._sweep: asyncio.Task[None] | None = None
         self.box = SecretBox(keys, roots)
         self.keeper = VaultKeeper(aggregates, self.box)
-        self._leftovers = Leftovers(control_log, keys, self.keeper)
+        self._leftovers = Leftovers(control_log, session_log, keys, self.keeper)
         renewer = TokenRenewer(aggregates, self.keeper, JetStreamLeases(connection), self._http, clock, ids)
         self.prober = CredentialProber(self.keeper, renewer, self._http, clock)
 

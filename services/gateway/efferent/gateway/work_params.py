@@ -12,6 +12,7 @@ from efferent.gateway.work.workers import WORKER_ID_LENGTH_MAX
 
 BLOCK_MS_MAX: Final = 999
 RECLAIM_MS_MAX: Final = 24 * 3_600_000
+DESIRED_TTL_S_MAX: Final = 2**31 - 1
 HEARTBEAT_LENGTH_MAX: Final = 64
 
 
@@ -24,7 +25,7 @@ class StopWorkParams(Params):
 class UpdateWorkParams(Params):
     """Body of ``POST .../work/{work_id}``."""
 
-    metadata: dict[str, str | None] | None = None
+    metadata: dict[str, str | None]
 
 
 def poll_options(request: web.Request) -> PollOptions:
@@ -40,6 +41,11 @@ def poll_options(request: web.Request) -> PollOptions:
         reclaim_older_than_ms=RECLAIM_MS_DEFAULT if reclaim is None else reclaim,
         worker_id=worker_id,
     )
+
+
+def desired_ttl_s(request: web.Request) -> int | None:
+    """``desired_ttl_seconds``, None when it is not given; the rules keep it within bounds. Raises InvalidRequest."""
+    return query_int(request, "desired_ttl_seconds", low=1, high=DESIRED_TTL_S_MAX)
 
 
 def expected_heartbeat(request: web.Request) -> str | None:

@@ -78,6 +78,9 @@ class Scheduler:
         """Begin the runs of all slots that are due; returns how many there were. Raises LogUnavailable."""
         due, self._again = self._again, []
         due += self.timetable.due(self._now(), STARTS_AT_ONCE_MAX - len(due))
+        while self.timetable.unkept:
+            deployment_id, reason = self.timetable.unkept.pop()
+            _log.error("a schedule cannot be kept: %s", reason, extra={"deployment_id": deployment_id})
         answers = await asyncio.gather(*(self._begin(fire) for fire in due), return_exceptions=True)
         for fire, answer in zip(due, answers, strict=True):
             if isinstance(answer, LogUnavailable):
@@ -99,15 +102,19 @@ class Scheduler:
 
     async def _run(self) -> None:
         while True:
+            pause_s = LOOK_EVERY_S
             try:
                 await self.catch_up()
                 while await self.start_due():
                     pass
+                pause_s = self._pause_s()
             except LogUnavailable as error:
                 _log.warning("schedules wait for the log: %s", error)
+            except Exception as error:
+                _log.error("schedules could not be looked at; they are again", exc_info=error)
             self._wake.clear()
             try:
-                async with asyncio.timeout(self._pause_s()):
+                async with asyncio.timeout(pause_s):
                     await self._wake.wait()
             except TimeoutError:
                 continue

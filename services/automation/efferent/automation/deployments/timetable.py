@@ -14,6 +14,7 @@ from efferent.common.domain import timestamp
 from efferent.common.domain.control.aggregate import ControlRecord
 from efferent.common.domain.control.schedule import JITTER_MAX_S, jitter_s, jitter_window_s, next_slot
 from efferent.common.domain.ids import DeploymentId, WorkspaceId
+from efferent.common.domain.refusals import InvalidRequest
 from efferent.common.domain.resources.deployment import AgentReference, CronSchedule, Deployment
 
 LATE_S: Final = 30.0
@@ -60,6 +61,8 @@ class Timetable:
         self._entries: dict[DeploymentId, _Entry] = {}
         self._planned: list[_Planned] = []
         self._unplanned: set[DeploymentId] = set()
+        self.unkept: list[tuple[DeploymentId, str]] = []
+        """Deployments whose schedule turned out to be none that can be kept, and why: a zone that is no more."""
 
     def apply(self, record: ControlRecord[Deployment]) -> None:
         """Take in the next record of a deployment."""
@@ -109,9 +112,16 @@ class Timetable:
     def _plan(self, deployment_id: DeploymentId, entry: _Entry, after: datetime, now: datetime) -> None:
         """Plan the first slot after ``after`` that can still be started."""
         entry.plan += 1
-        if entry.schedule is None:
-            return
-        expression, zone = entry.schedule.expression, entry.schedule.timezone
+        if entry.schedule is not None:
+            try:
+                self._plan_slot(deployment_id, entry, entry.schedule, after, now)
+            except InvalidRequest as error:
+                self.unkept.append((deployment_id, error.message))
+
+    def _plan_slot(
+        self, deployment_id: DeploymentId, entry: _Entry, schedule: CronSchedule, after: datetime, now: datetime
+    ) -> None:
+        expression, zone = schedule.expression, schedule.timezone
         slot = next_slot(expression, zone, after)
         while slot is not None:
             following = next_slot(expression, zone, slot)

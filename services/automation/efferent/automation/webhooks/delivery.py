@@ -159,18 +159,20 @@ class Delivering:
 
     async def _give_up(self, delivery: QueuedDelivery, endpoint: WebhookEndpoint, reason: str) -> None:
         _log.warning("a delivery is given up: %s", reason, extra=_where(delivery))
-        if await self._is_sustained(endpoint.id):
+        if await self._is_sustained(endpoint):
             await self._disable(endpoint, f"Deliveries kept failing; the last one: {reason}.")
         await delivery.done()
 
-    async def _is_sustained(self, endpoint_id: str) -> bool:
+    async def _is_sustained(self, endpoint: WebhookEndpoint) -> bool:
         """Count one more delivery that was given up: whether it was one too many. Raises LogError."""
         now = timestamp.from_epoch_us(self._parts.clock.now_us())
         for tries_left in reversed(range(_STREAK_TRIES_MAX)):
-            before, sequence = await self._parts.streaks.read(endpoint_id)
+            before, sequence = await self._parts.streaks.read(endpoint.id)
+            if before is not None and before.since < endpoint.enabled_since:
+                before = None  # it failed before it was enabled again
             streak = webhook_retries.given_up_again(before, now)
             try:
-                await self._parts.streaks.write(endpoint_id, streak, expected=sequence)
+                await self._parts.streaks.write(endpoint.id, streak, expected=sequence)
             except LogConflict:
                 if not tries_left:
                     raise

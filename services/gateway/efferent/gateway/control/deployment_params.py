@@ -21,7 +21,13 @@ from efferent.common.domain.resources.deployment import (
 )
 from efferent.common.session_creation import AgentChoice
 from efferent.gateway.budget_params import BudgetParams
-from efferent.gateway.event_params import SystemMessageParams, UserDefineOutcomeParams, UserMessageParams, draft_at
+from efferent.gateway.event_params import (
+    SystemMessageParams,
+    UserDefineOutcomeParams,
+    UserMessageParams,
+    check_file_documents,
+    draft_at,
+)
 from efferent.gateway.resource_params import ResourceParams
 from efferent.gateway.validation import Params
 
@@ -106,6 +112,7 @@ def initial_events(
     events: Sequence[UserMessageParams | UserDefineOutcomeParams | SystemMessageParams],
 ) -> tuple[MessageEvent | SystemEvent, ...]:
     """The events as they are stored. Raises InvalidRequest that names the place."""
+    check_file_documents(events)
     made: list[MessageEvent | SystemEvent] = []
     for index, event in enumerate(events):
         match draft_at(f"initial_events[{index}]", event):

@@ -279,8 +279,12 @@ class GatewayDeployments:
     def _upcoming(self, schedule: CronSchedule | None, *, is_archived: bool) -> tuple[Timestamp, ...]:
         if schedule is None or is_archived:
             return ()
-        now = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self._context.clock.now_us())
-        return tuple(timestamp.from_datetime(slot) for slot in upcoming(schedule.expression, schedule.timezone, now))
+        minute = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(minutes=self._context.clock.now_us() // 60_000_000)
+        try:
+            slots = upcoming(schedule.expression, schedule.timezone, minute)
+        except InvalidRequest:  # a zone that the database does not have any more
+            return ()
+        return tuple(timestamp.from_datetime(slot) for slot in slots)
 
     def _firing(self) -> Firing:
         context = self._context

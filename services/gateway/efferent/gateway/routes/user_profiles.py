@@ -105,10 +105,10 @@ async def list_user_profiles(request: web.Request) -> web.Response:
     statuses = query_list(request, "enforcement_status", allowed=ENFORCEMENT_STATUSES)
     if statuses and generation != "current":
         raise InvalidRequest("enforcement_status: not accepted under this version of user profiles")
-    if statuses and "unrestricted" not in statuses:
-        return json_page([], next_page=None)
     wanted = Wanted(query_names=("order", "order_by"), order=order, sort=_sort(request, order), has_archived=False)
     page = await read_page(request, USER_PROFILE, wanted)
+    if statuses and "unrestricted" not in statuses:  # which all of them are
+        return json_page([], next_page=None)
     profiles = [UserProfile.model_validate_json(body) for body in page.bodies]
     bodies = [shown(profile, generation).model_dump_json().encode() for profile in profiles]
     return json_page(bodies, next_page=page.next_page)

@@ -9,18 +9,24 @@ from efferent.common.control.environments import ENVIRONMENTS
 from efferent.common.domain.ids import EnvironmentId, WorkId
 from efferent.common.domain.resources.environment import SelfHostedConfig
 from efferent.common.domain.resources.work import work_of as shown
-from efferent.common.domain.work import TTL_S_MAX, LeaseLost
+from efferent.common.domain.work import LeaseLost
 from efferent.gateway import cursors
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.errors import HeartbeatRefused, InvalidRequest
 from efferent.gateway.key_ring import keys_of
 from efferent.gateway.principals import ApiKeyHolder, SessionsTokenHolder
 from efferent.gateway.responses import json_bytes, json_page, json_resource
-from efferent.gateway.validation import check_query, parse_body, path_id, query_int, query_limit, read_body
+from efferent.gateway.validation import check_query, parse_body, path_id, query_limit, read_body
 from efferent.gateway.work import tokens
 from efferent.gateway.work.queue import Asker
 from efferent.gateway.work.services import work_of
-from efferent.gateway.work_params import StopWorkParams, UpdateWorkParams, expected_heartbeat, poll_options
+from efferent.gateway.work_params import (
+    StopWorkParams,
+    UpdateWorkParams,
+    desired_ttl_s,
+    expected_heartbeat,
+    poll_options,
+)
 
 LIMIT_DEFAULT: Final = 20
 LIMIT_MAX: Final = 100
@@ -72,7 +78,7 @@ async def heartbeat(request: web.Request) -> web.Response:
             environment_id,
             work_id,
             expected=expected_heartbeat(request),
-            ttl_s=query_int(request, "desired_ttl_seconds", low=1, high=TTL_S_MAX),
+            ttl_s=desired_ttl_s(request),
             token_hash=_token_hash(request),
         )
     except LeaseLost as lost:
@@ -108,7 +114,7 @@ async def update(request: web.Request) -> web.Response:
     """Merge into the item's metadata."""
     environment_id, work_id = await _environment(request), _work_id(request)
     body = await read_body(request, context_of(request).settings.body_bytes_max)
-    patch = parse_body(UpdateWorkParams, body).metadata or {}
+    patch = parse_body(UpdateWorkParams, body).metadata
     return json_resource(
         shown(await work_of(request).queue.update(caller_of(request).workspace_id, environment_id, work_id, patch))
     )

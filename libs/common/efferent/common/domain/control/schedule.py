@@ -7,6 +7,8 @@ minutes; a *slot* is such an instant, and a deployment has at most one run per s
 import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache, lru_cache
+from importlib import resources
 from itertools import islice
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -25,25 +27,24 @@ _JITTER_SPREAD: Final = 0.9
 
 _MINUTE: Final = timedelta(minutes=1)
 _DAY: Final = timedelta(days=1)
+_LEAP_MARGIN: Final = timedelta(days=3)
 _END: Final = datetime(9_990, 1, 1, tzinfo=UTC)
-_NOT_ZONES: Final = ("posix/", "right/", "localtime", "posixrules", "Factory")
-"""What a zone database may hold beside IANA's names."""
+_NOT_A_ZONE: Final = "Factory"
+"""What the database says of a machine that nobody has set."""
 
 
 def parse_timezone(name: str) -> ZoneInfo:
     """The zone with this IANA name. Raises InvalidRequest."""
-    if 0 < len(name) <= TIMEZONE_LENGTH_MAX and name.isascii() and not name.startswith(_NOT_ZONES):
-        try:
-            return ZoneInfo(name)
-        except (ValueError, OSError, LookupError):
-            pass  # not a name, a folder of the database, or nothing
-    raise InvalidRequest(f"{name[:TIMEZONE_LENGTH_MAX]!r} is not a time zone of the IANA database")
+    if name not in _zone_names():
+        raise InvalidRequest(f"{name[:TIMEZONE_LENGTH_MAX]!r} is not a time zone of the IANA database")
+    return _zone(name)
 
 
 def occurrences(cron: Cron, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
     """Every instant after ``after`` at which the expression matches in the zone, in order.
 
-    Walks along stretches of constant offset: inside one, the wall clock is plain arithmetic.
+    Walks along stretches of constant offset: inside one, the wall clock is plain arithmetic. A far match is leapt to:
+    no clock is ever put back by as much as ``_LEAP_MARGIN``, so nothing before it can match once that has passed.
     """
     moment = _minute_after(after)
     while moment < _END:
@@ -52,12 +53,15 @@ def occurrences(cron: Cron, zone: ZoneInfo, after: datetime) -> Iterator[datetim
         if match is None:
             return
         instant = match.replace(tzinfo=UTC) - offset
-        change = _offset_change(zone, moment, instant, offset)
-        if change is None:
+        is_far = instant - moment > 2 * _LEAP_MARGIN
+        change = _offset_change(zone, moment, moment + _LEAP_MARGIN if is_far else instant, offset)
+        if change is not None:
+            moment = change  # what would have matched from here on is read from the wall clock anew
+        elif is_far:
+            moment = instant - _LEAP_MARGIN
+        else:
             yield instant
             moment = instant + _MINUTE
-        else:
-            moment = change  # what would have matched from here on is read from the wall clock anew
 
 
 def next_slot(expression: str, timezone: str, after: datetime) -> datetime | None:
@@ -65,8 +69,9 @@ def next_slot(expression: str, timezone: str, after: datetime) -> datetime | Non
     return next(occurrences(parse_cron(expression), parse_timezone(timezone), after), None)
 
 
+@lru_cache(maxsize=4_096)
 def upcoming(expression: str, timezone: str, after: datetime, count: int = UPCOMING_MAX) -> tuple[datetime, ...]:
-    """The next slots after ``after``. Raises InvalidRequest."""
+    """The next slots after ``after``, remembered: the same in all of a minute. Raises InvalidRequest."""
     return tuple(islice(occurrences(parse_cron(expression), parse_timezone(timezone), after), count))
 
 
@@ -80,6 +85,18 @@ def jitter_s(deployment_id: str, slot: datetime, window_s: float) -> float:
     """How long after its slot this deployment fires: the same for everyone who asks, spread over the window."""
     digest = hashlib.sha256(f"{deployment_id}\x1f{slot.timestamp():.0f}".encode()).digest()
     return int.from_bytes(digest[:8]) / 2**64 * window_s * _JITTER_SPREAD
+
+
+@cache
+def _zone_names() -> frozenset[str]:
+    """The names of the database that this program brings along: all replicas have the same, whatever machines have."""
+    return frozenset((resources.files("tzdata") / "zones").read_text("utf-8").split()) - {_NOT_A_ZONE}
+
+
+@cache
+def _zone(name: str) -> ZoneInfo:
+    with (resources.files("tzdata") / "zoneinfo").joinpath(*name.split("/")).open("rb") as data:
+        return ZoneInfo.from_file(data, key=name)
 
 
 def _minute_after(moment: datetime) -> datetime:
