@@ -6,8 +6,8 @@ else, and a hundred thousand sessions would take minutes to make.
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -36,80 +36,77 @@ _FEW: Final = 1_000
 _RARE: Final = 200
 """How many sessions have what the filters ask for."""
 _ROWS_AT_ONCE: Final = 5_000
-_LISTINGS: Final = 25
-_PAGE_MAX: Final = 1_000
+_LISTINGS: Final = 40
 _AGENT: Final = AgentId("agent_" + "0" * 24)
 _DEPLOYMENT: Final = DeploymentId("depl_" + "0" * 24)
 _STEP_US: Final = 1_000
 """From the creation of one session to the next."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Query:
-    name: str
-    parameters: Mapping[str, Any]
-    is_last_page: bool = False
-
-
 async def listed(stage: Stage) -> list[Figure]:
-    """A page among many (floor: among few), from the same server one after the other."""
-    server = EfferentServer(stage.folder / "data-lists")
+    """A page of a server with many sessions (floor: with few); both are asked in turns."""
+    figures, count = [], stage.sizes.listed_sessions
+    async with _serving(stage.folder / "data-few", _FEW) as few, _serving(stage.folder / "data-many", count) as many:
+        paths_of_few, paths_of_many = await _paths(few, _FEW), await _paths(many, count)
+        for name in paths_of_many:
+            many_ms, few_ms = await _times_ms((many, paths_of_many[name]), (few, paths_of_few[name]))
+            label = f"{_LISTED} of {count:,} sessions, {name} (floor: of {_FEW:,})"
+            figures.append(Figure(GROUP, label, many_ms, "ms", few_ms, WANTED))
+    return figures
+
+
+@asynccontextmanager
+async def _serving(data_dir: Path, count: int) -> AsyncIterator[Client]:
+    """A client of a server with so many sessions."""
+    server = EfferentServer(data_dir)
     await asyncio.to_thread(server.start)
     try:
-        stream = await _stream(server.data_dir)
-        few = await _times_ms(server, stream, _FEW)
-        count = stage.sizes.listed_sessions
-        many = await _times_ms(server, stream, count)
-    finally:
+        stream = await _stream(data_dir)
         await asyncio.to_thread(server.stop)
-    return [
-        Figure(
-            GROUP, f"{_LISTED} of {count:,} sessions, {name} (floor: of {_FEW:,})", many[name], "ms", few[name], WANTED
-        )
-        for name in many
-    ]
+        await asyncio.to_thread(_write, data_dir / "gateway" / INDEX_FILE, stream, count)
+        await asyncio.to_thread(server.start)
+        async with Client(server.base_url, API_KEY) as client:
+            yield client
+    finally:
+        if server.process is not None:
+            await asyncio.to_thread(server.stop)
 
 
-async def _times_ms(server: EfferentServer, stream: str, count: int) -> dict[str, float]:
-    await asyncio.to_thread(server.stop)
-    path = server.data_dir / "gateway" / INDEX_FILE
-    await asyncio.to_thread(_write, path, stream, count)
-    await asyncio.to_thread(server.start)
-    async with Client(server.base_url, API_KEY) as client:
-        return {query.name: await _time_ms(client, query) for query in _queries(count)}
-
-
-def _queries(count: int) -> list[_Query]:
+async def _paths(client: Client, count: int) -> dict[str, str]:
+    """What is asked for, by name."""
     middle = timestamp.from_epoch_us(START_US + count // 2 * _STEP_US)
-    return [
-        _Query("no filter", {}),
-        _Query("archived ones too", {"include_archived": "true"}),
-        _Query("oldest first", {"order": "asc"}),
-        _Query("the last page", {}, is_last_page=True),
-        _Query("made before the middle", {"created_at[lt]": middle}),
-        _Query("an agent", {"agent_id": _AGENT}),
-        _Query("running", {"statuses[]": "running"}),
-        _Query("any of three statuses", {"statuses[]": ["idle", "running", "terminated"]}),
-        _Query("a deployment", {"deployment_id": _DEPLOYMENT}),
-    ]
+    queries: dict[str, dict[str, Any]] = {
+        "no filter": {},
+        "archived ones too": {"include_archived": "true"},
+        "oldest first": {"order": "asc"},
+        "the last page": {"page": await _last_page(client)},
+        "made before the middle": {"created_at[lt]": middle},
+        "an agent": {"agent_id": _AGENT},
+        "running": {"statuses[]": "running"},
+        "any of three statuses": {"statuses[]": ["idle", "running", "terminated"]},
+        "a deployment": {"deployment_id": _DEPLOYMENT},
+    }
+    return {
+        name: f"/v1/sessions?{urlencode({'limit': _LISTED, **parameters}, doseq=True)}"
+        for name, parameters in queries.items()
+    }
 
 
-async def _time_ms(client: Client, query: _Query) -> float:
-    times = []
-    path = f"/v1/sessions?{urlencode({'limit': _LISTED, **query.parameters}, doseq=True)}"
-    if query.is_last_page:
-        path += f"&page={await _last_page(client)}"
+async def _times_ms(*asked: tuple[Client, str]) -> list[float]:
+    """Each one's median, in the order of the arguments."""
+    times: list[list[float]] = [[] for _ in asked]
     for _ in range(_LISTINGS):
-        started_s = time.perf_counter()
-        page = await client.get(path)
-        times.append((time.perf_counter() - started_s) * 1_000)
-        if len(page["data"]) != _LISTED:
-            raise RuntimeError(f"{path}: {len(page['data'])} sessions instead of {_LISTED}")
-    return median(times)
+        for found, (client, path) in zip(times, asked, strict=True):
+            started_s = time.perf_counter()
+            page = await client.get(path)
+            found.append((time.perf_counter() - started_s) * 1_000)
+            if len(page["data"]) != _LISTED:
+                raise RuntimeError(f"{path}: {len(page['data'])} sessions instead of {_LISTED}")
+    return [median(found) for found in times]
 
 
 async def _last_page(client: Client) -> str:
-    """A cursor that a client has who turned all pages but the last: behind it are the oldest sessions."""
+    """The cursor of a client that has turned all pages but the last: behind it are the oldest sessions."""
     oldest = await client.get(f"/v1/sessions?limit={_LISTED + 1}&order=asc")
     before = {"limit": 1, "created_at[lte]": oldest["data"][-1]["created_at"]}
     return str((await client.get(f"/v1/sessions?{urlencode(before)}"))["next_page"])

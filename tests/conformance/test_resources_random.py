@@ -1,6 +1,6 @@
 """Random sequences of what clients can do with a resource, over HTTP: what is promised of one holds for all kinds.
 
-What is drawn never depends on what the server answered, so that a failing sequence can be made shorter and told.
+What is drawn never depends on what the server answered, so that a failing sequence can be told and tried again.
 """
 
 import json

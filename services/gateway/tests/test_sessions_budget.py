@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from efferent.common.model_config import ModelConfigs
 from services.gateway.tests.session_api import api
 
 
@@ -46,6 +47,19 @@ async def test_a_session_without_a_budget_never_gets_one(tmp_path: Path) -> None
         refused = await made.call("POST", f"/v1/sessions/{session['id']}", {"budget": limit()})
         assert (refused.status, "budget_create_only" in refused.message) == (400, True)
         assert (await made.call("POST", f"/v1/sessions/{session['id']}", {"budget": None})).status == 200
+
+
+async def test_a_budget_is_not_replaced_once_the_models_price_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with api(tmp_path) as made:
+        session = await made.session(budget=limit())
+        path = f"/v1/sessions/{session['id']}"
+        monkeypatch.setattr(ModelConfigs, "has_list_price", lambda *_: False)
+        refused = await made.call("POST", path, {"budget": limit("200")})
+        assert (refused.status, "model_not_budgetable" in refused.message) == (400, True)
+        assert (await made.call("GET", path)).body["budget"] == limit()
+        assert (await made.call("POST", path, {"budget": None})).body["budget"] is None
 
 
 @pytest.mark.parametrize(

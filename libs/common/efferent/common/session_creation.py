@@ -71,7 +71,8 @@ class SessionPlanner:
         """The command, with everything that it pins. Raises InvalidRequest, NotFound, LogUnavailable."""
         metadata = merged({}, spec.metadata)
         agent, skills = await self._with_skills(workspace_id, await self._agent(workspace_id, spec.agent))
-        self._check_budget(agent, spec.budget)
+        if spec.budget is not None:
+            check_budgetable(self._models, agent.model.id)
         environment = await self._environment(workspace_id, spec.environment_id)
         await self._check_vaults(workspace_id, spec.vault_ids)
         await self._attacher.check_sources(workspace_id, spec.initial_events)
@@ -127,10 +128,6 @@ class SessionPlanner:
             raise InvalidRequest(f"Environment {environment_id} is archived.", code="environment_archived")
         return environment
 
-    def _check_budget(self, agent: AgentSnapshot, budget: BudgetLimit | None) -> None:
-        if budget is not None and not self._models.has_list_price(agent.model.id):
-            raise not_budgetable(agent.model.id)
-
     async def _check_vaults(self, workspace_id: WorkspaceId, vault_ids: tuple[str, ...]) -> None:
         if len(vault_ids) > VAULTS_MAX:
             raise InvalidRequest(f"vault_ids: at most {VAULTS_MAX} vaults are allowed")
@@ -144,6 +141,12 @@ class SessionPlanner:
                 raise NotFound(f"vault_ids[{index}]: Vault {vault_id} not found.")
             if vault.archived_at is not None:
                 raise InvalidRequest(f"vault_ids[{index}]: vault {vault_id} is archived")
+
+
+def check_budgetable(models: ModelConfigs, model_id: str) -> None:
+    """Raise InvalidRequest when a session with this model cannot have a budget, for want of a list price."""
+    if not models.has_list_price(model_id):
+        raise not_budgetable(model_id)
 
 
 def _pinned(skill: ResolvedSkill) -> PinnedSkill:

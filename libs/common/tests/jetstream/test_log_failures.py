@@ -171,3 +171,13 @@ async def test_conflict_is_raised_as_soon_as_it_is_known(connection: Connection,
 
 def test_data_folder_of_the_server_is_where_it_was_told(spec: ServerSpec, tmp_path: Path) -> None:
     assert str(tmp_path / "nats") in nats_server.configuration(spec)
+
+
+async def test_whole_stream_is_read_past_records_that_are_gone_wherever_a_page_begins(connection: Connection) -> None:
+    log = JetStreamControlLog(connection, page_records=2)
+    written = [await log.append(f"control.agent.a{number}", b"{}", expected=0) for number in range(9)]
+    gone = {written[index] for index in (0, 2, 4, 5, 8)}
+    for sequence in gone:
+        await log.erase(sequence)
+    read = [raw.sequence async for raw in log.read(subjects.all_of(subjects.CONTROL), after=written[0] - 1)]
+    assert read == [sequence for sequence in written if sequence not in gone]

@@ -14,7 +14,7 @@ from efferent.common.control.vaults import VAULTS
 from efferent.common.domain.content import DocumentBlock, FileSource
 from efferent.common.domain.control import memory_store as memory_store_rules
 from efferent.common.domain.control.agent import AgentFields, UpdateAgent
-from efferent.common.domain.control.deployment import PauseDeployment
+from efferent.common.domain.control.deployment import DeploymentFields, PauseDeployment, UpdateDeployment
 from efferent.common.domain.control.environment import (
     ArchiveEnvironment,
     CloudPatch,
@@ -238,6 +238,20 @@ async def test_archiving_an_agent_archives_its_deployments_and_no_others(stage: 
             archived = await stage.until_deployment(deployment.id, lambda found: found.archived_at is not None)
             assert archived.status == "active"
     assert (await stage.deployment(other.id)).archived_at is None
+
+
+async def test_a_deployment_made_while_its_agent_was_archived_is_archived_too(stage: Stage) -> None:
+    """Whoever made it had looked at the agent before, and the agent's cascade was over."""
+    agent, other = await stage.agent(), await stage.agent()
+    async with stage.replica():
+        before = await stage.make(agent=agent, schedule=None)
+        moved = await stage.make(agent=other, schedule=None)
+        await stage.archive_agent(agent)
+        await stage.until_deployment(before.id, lambda found: found.archived_at is not None)
+        late = await stage.make(agent=agent, schedule=None)
+        await stage.change(moved.id, UpdateDeployment(DeploymentFields(agent=agent)))
+        for deployment in (late, moved):
+            await stage.until_deployment(deployment.id, lambda found: found.archived_at is not None)
 
 
 async def test_a_slot_of_an_archived_agent_archives_the_deployment(stage: Stage) -> None:

@@ -10,7 +10,7 @@ from efferent.common.domain.ids import AgentId, WorkspaceId
 from efferent.common.domain.refusals import NotFound
 from efferent.common.domain.resources.agent import Agent
 
-READ_WHOLE_MAX: Final = 32
+READ_WHOLE_MAX: Final = 8
 """Versions that are read at once to find one of them; of more, one is searched for."""
 NO_VERSION_TEXT: Final = "Agent version not found."
 

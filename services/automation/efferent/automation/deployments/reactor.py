@@ -1,5 +1,6 @@
 """Deployments as a part of the automation: schedules, runs that were begun, what follows an archiving."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,6 +13,7 @@ from efferent.common.domain import timestamp
 from efferent.common.domain.control.agent import AGENT
 from efferent.common.domain.control.deployment import DEPLOYMENT, ArchiveDeployment
 from efferent.common.domain.control.deployment_run import DEPLOYMENT_RUN
+from efferent.common.domain.ids import DeploymentId, WorkspaceId
 from efferent.common.domain.refusals import NotFound
 from efferent.common.domain.resources.deployment_run import ManualTrigger
 from efferent.common.files.store import FileStore
@@ -112,13 +114,28 @@ class Deployments:
             return
         await self.scheduler.catch_up()
         for workspace_id, deployment_id in self.scheduler.timetable.of_agent(record.data.id):
-            try:
-                await DEPLOYMENTS.change(self._desk.aggregates, Actor(workspace_id), deployment_id, ArchiveDeployment())
-            except NotFound:
-                continue
+            await self._archive(workspace_id, deployment_id)
 
     async def follow_deployment(self, raw: RawRecord) -> None:
-        """Destroy the keys of an archived deployment's tokens, whoever archived it. Raises LogUnavailable."""
+        """Destroy the keys of an archived deployment's tokens, whoever archived it; archive one whose agent is.
+
+        The agent was archived while the deployment was made or given to it: its cascade cannot have seen that.
+        Raises LogUnavailable, UnreadableRecord.
+        """
         record = DEPLOYMENT.decode(raw.payload)
-        if record.type == f"{DEPLOYMENT.name}.archived" and record.data.tokens is not None:
-            await self._box.shred(record.data.id)
+        workspace_id, deployment = record.workspace_id, record.data
+        if deployment.archived_at is not None:
+            if deployment.tokens is not None:
+                await self._box.shred(deployment.id)
+            return
+        aggregates = self._desk.aggregates
+        newest = (await aggregates.load(DEPLOYMENT, workspace_id, deployment.id)).data
+        if newest is None or newest.archived_at is not None:
+            return
+        agent = (await aggregates.load(AGENT, workspace_id, newest.agent.id)).data
+        if agent is None or agent.archived_at is not None:
+            await self._archive(workspace_id, deployment.id)
+
+    async def _archive(self, workspace_id: WorkspaceId, deployment_id: DeploymentId) -> None:
+        with contextlib.suppress(NotFound):
+            await DEPLOYMENTS.change(self._desk.aggregates, Actor(workspace_id), deployment_id, ArchiveDeployment())

@@ -25,6 +25,7 @@ from efferent.common.domain.resources.session import session_of
 from efferent.common.domain.state import SessionState
 from efferent.common.domain.timestamp import from_epoch_us
 from efferent.common.ports import BlobsUnavailable, LogUnavailable
+from efferent.common.session_creation import check_budgetable
 from efferent.gateway import cursors
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.errors import InvalidRequest
@@ -120,9 +121,12 @@ async def update(request: web.Request) -> web.Response:
     refuse_what_cannot_change(params)
     _check_metadata_patch(params.metadata or {})
     patch = None
-    if params.agent is not None:
-        session = await services.store.load(session_id, workspace_id)
-        patch = _agent_patch(session.state, params.agent)
+    if params.agent is not None or params.budget is not None:
+        state = (await services.store.load(session_id, workspace_id)).state
+        if params.agent is not None:
+            patch = _agent_patch(state, params.agent)
+        if params.budget is not None and state.budget is not None:  # the price may be gone since it was created
+            check_budgetable(context.models, state.agent.model.id)
     command = UpdateSession(
         title=SetTitle(params.title) if "title" in params.model_fields_set else None,
         metadata=params.metadata,

@@ -13,7 +13,6 @@ from enum import Enum
 from typing import Any, Final, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import from_json
 
 from efferent.common.domain.content import Shape
 from efferent.common.domain.ids import ApiKeyId, Prefix, WorkspaceId
@@ -187,12 +186,10 @@ class Kind[R: Resource]:
     def decode(self, payload: bytes) -> "ControlRecord[R]":
         """Read a record of any known version. Raises UnreadableRecord."""
         try:
-            return self.record.model_validate(from_json(payload))
+            return self.record.model_validate_json(payload)
         except ValidationError as error:
             problem = error.errors(include_input=False, include_url=False)[0]
             raise UnreadableRecord(f"{self.name}: {problem['loc']} {problem['msg']}") from error
-        except ValueError as error:
-            raise UnreadableRecord(f"{self.name}: not JSON") from error
 
     def is_deleted(self, record: "ControlRecord[R]") -> bool:
         """Whether the record says that the resource is gone."""
