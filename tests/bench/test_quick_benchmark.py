@@ -19,7 +19,7 @@ GROUPS = {
     "sessions",
     "first tool call",
     "the log",
-    "the session projection, built again",
+    "projections, built again",
     "lists of sessions over HTTP",
     "readers of one busy session",
     "the largest file, uploaded to the gateway",

@@ -16,8 +16,10 @@ from tests.support.efferent_server import API_KEY, EfferentServer
 from tests.support.faulty_proxy import FaultyProxy, Trouble, faulty_proxy
 from tests.support.playing import bash, scripted
 from tests.support.raw_api import RawApi
-from tests.support.self_hosting import SelfHosted, answers, until
+from tests.support.self_hosting import DEADLINE_S, SelfHosted, answers, until
 from tests.support.webhook_receiver import Received, receiving
+
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
@@ -59,7 +61,6 @@ async def test_a_worker_gets_over_a_busy_server_and_loses_no_result(
     assert len(await hosted.items_of(played.id)) == 1
 
 
-@pytest.mark.timeout(120)
 async def test_a_worker_goes_on_when_every_service_was_killed_under_it(
     hosted: SelfHosted, server: EfferentServer, tmp_path: Path
 ) -> None:
@@ -72,7 +73,7 @@ async def test_a_worker_goes_on_when_every_service_was_killed_under_it(
             await asyncio.to_thread(server.kill, service)
         await asyncio.to_thread(server.wait_ready)
         release.touch()
-        await hosted.until_state(played.id, "stopped", deadline_s=60)
+        await hosted.until_state(played.id, "stopped")
     assert [(text, is_error) for _, text, is_error in await answers(played)] == [("ran", False)]
     assert mark.read_text() == "x\n"
     assert len(await hosted.items_of(played.id)) == 1
@@ -111,7 +112,7 @@ async def test_a_lost_webhook_is_made_good_by_the_next_one(hosted: SelfHosted) -
             await receiver.until(where=lambda received: received.event["data"]["id"] == first.id)
             assert polled == []
             await second.send(scripted(bash("true"), {"text": "done"}))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(DEADLINE_S):
                 await drained.wait()
         finally:
             await webhooks.delete(endpoint.id)

@@ -27,7 +27,9 @@ from tests.support.playing import (
     toolset,
 )
 from tests.support.raw_api import RawApi
-from tests.support.self_hosting import SelfHosted, answers, command_of, until
+from tests.support.self_hosting import DEADLINE_S, SelfHosted, answers, command_of, until
+
+pytestmark = pytest.mark.timeout(300)  # the first run on a machine installs the other SDKs
 
 
 @pytest.fixture
@@ -56,7 +58,6 @@ async def test_a_worker_runs_the_calls_of_a_session_end_to_end(hosted: SelfHoste
     assert stopped["secret"] is None
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("worker", ["old python", "typescript"])
 async def test_workers_of_other_sdks_serve_a_session(hosted: SelfHosted, tmp_path: Path, worker: str) -> None:
     command = await command_of(worker)
@@ -72,7 +73,6 @@ async def test_workers_of_other_sdks_serve_a_session(hosted: SelfHosted, tmp_pat
     assert texts == [("one", False), ("two", True), ("three", False)]
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("worker", ["python", "typescript"])
 async def test_one_process_polls_and_another_serves_with_the_secret_alone(
     hosted: SelfHosted, tmp_path: Path, worker: str
@@ -201,7 +201,7 @@ async def test_a_worker_and_an_application_share_a_turn(hosted: SelfHosted, tmp_
 async def test_a_revoked_key_ends_the_worker(hosted: SelfHosted, tmp_path: Path) -> None:
     async with hosted.worker(tmp_path / "work") as running:
         await hosted.raw.call("DELETE", f"/v1/environments/{hosted.environment_id}/keys/{hosted.key_id}")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_S):
             await asyncio.wait([running])
         assert isinstance(running.exception(), AuthenticationError)
 

@@ -19,6 +19,8 @@ from tests.support.raw_api import Answer, RawApi
 
 TESTS: Final = Path(__file__).parents[1]
 OLD_SDK: Final = TESTS / "sdk_old" / "requirements.lock"
+DEADLINE_S: Final = 60.0
+"""How long anything may take on a machine that is busy with other tests."""
 LEAVE_AFTER_S: Final = 0.5
 """How long the workers of tests stay with an idle session."""
 
@@ -37,7 +39,7 @@ async def command_of(worker: str) -> Sequence[str]:
 
 async def until(happened: Callable[[], bool]) -> None:
     """Wait for something outside that nothing tells of."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE_S):
         while not happened():  # noqa: ASYNC110 (another process makes it happen)
             await asyncio.sleep(0.02)
 
@@ -89,7 +91,7 @@ class SelfHosted:
         assert answer.status == 200, answer.text
         return [item for item in answer.json["data"] if item["data"]["id"] == session_id]
 
-    async def until_state(self, session_id: str, state: str, *, items: int = 1, deadline_s: float = 30.0) -> Any:
+    async def until_state(self, session_id: str, state: str, *, items: int = 1, deadline_s: float = DEADLINE_S) -> Any:
         """The session's newest item, once there are that many and the newest is in this state."""
         found: list[Any] = []
         try:
@@ -158,7 +160,7 @@ class WorkerProgram:
 
     process: asyncio.subprocess.Process
 
-    async def ended(self, *, deadline_s: float = 30.0) -> str:
+    async def ended(self, *, deadline_s: float = DEADLINE_S) -> str:
         """What it printed, once it has ended by itself."""
         async with asyncio.timeout(deadline_s):
             output, _ = await self.process.communicate()

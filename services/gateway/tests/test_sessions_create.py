@@ -100,7 +100,11 @@ REFUSED: list[tuple[dict[str, object], int, str]] = [
     ({"agent": "nonsense"}, 400, "Invalid agent ID."),
     ({"agent": "agent_unknown"}, 404, "Agent not found."),
     ({"agent": {"type": "agent", "id": "agent_unknown", "version": 0}}, 400, "agent.version"),
-    ({"agent": {"type": "agents", "id": "agent_unknown"}}, 400, 'agent.type: "agents" is not a valid value'),
+    (
+        {"agent": {"type": "agents", "id": "agent_unknown"}},
+        400,
+        'agent.type: "agents" is not a valid value; expected one of agent, agent_with_overrides',
+    ),
     ({"environment_id": "nonsense"}, 400, "Invalid environment ID."),
     ({"environment_id": "env_unknown"}, 404, "Environment not found."),
     ({"title": 5}, 400, "Failed to parse request: title: must be a string"),

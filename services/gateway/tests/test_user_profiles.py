@@ -35,6 +35,22 @@ async def test_a_profile_lives_from_create_to_delete(served: Served) -> None:
         await sdk.user_profiles.retrieve(profile.id)
 
 
+async def test_the_beta_client_changes_and_deletes_a_profile_too(served: Served) -> None:
+    profiles = served.sdk().beta.user_profiles
+    profile = await profiles.create(name="Ann", external_id="row-1")
+    changed = await profiles.update(profile.id, name="Bea", metadata={"a": "b"})
+    assert (changed.id, changed.name, changed.metadata, changed.external_id) == (
+        profile.id,
+        "Bea",
+        {"a": "b"},
+        "row-1",
+    )
+    deleted = await profiles.delete(profile.id)
+    assert (deleted.id, deleted.type) == (profile.id, "user_profile_deleted")
+    with pytest.raises(anthropic.NotFoundError):
+        await profiles.update(profile.id, name="Cleo")
+
+
 async def test_each_generation_gets_its_own_shape(served: Served) -> None:
     body = {"name": "Ann", "external_id": "row-1", "external_user_onboarded_at": "2026-01-01T00:00:00Z"}
     made = await served.call("POST", "/v1/user_profiles", body, headers={"anthropic-beta": AUGUST})

@@ -37,7 +37,7 @@ from efferent.common.secrets.root_key import SecretSettings
 
 ORGANIZATION: Final = "00000000-0000-4000-8000-00000000000a"
 SEEDS: Final = RandomSeeds()
-WITHIN_S: Final = 10.0
+WITHIN_S: Final = 30.0
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Discriminator, Field, JsonValue, Tag
+from pydantic import BeforeValidator, Discriminator, Field, JsonValue, Tag
 
 from efferent.common.domain.attachments import VAULTS_MAX
 from efferent.common.domain.control.agent import AgentOverrides
@@ -13,18 +13,26 @@ from efferent.gateway.control.tool_params import McpServerParams, ToolParams, re
 from efferent.gateway.errors import InvalidRequest
 from efferent.gateway.event_params import INITIAL_EVENTS_MAX, EventParams
 from efferent.gateway.resource_params import ResourceList
-from efferent.gateway.validation import Params
+from efferent.gateway.validation import Params, not_valid
 
 TITLE_LENGTH_MAX: Final = 2_048
+AGENT_TYPES: Final = ("agent", "agent_with_overrides")
 
 Title = Annotated[str, Field(max_length=TITLE_LENGTH_MAX)]
 Version = Annotated[int, Field(ge=1)]
 
 
+def _one_of_the_two(value: object) -> object:
+    """What is neither type of agent is told of both; which shape it has is chosen by it."""
+    if value not in AGENT_TYPES:
+        raise ValueError(not_valid(value, AGENT_TYPES))
+    return value
+
+
 class AgentReferenceParams(Params):
     """An agent at a version; without one the newest."""
 
-    type: Literal["agent"]
+    type: Annotated[Literal["agent"], BeforeValidator(_one_of_the_two)]
     id: str
     version: Version | None = None
 
