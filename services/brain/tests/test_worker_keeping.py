@@ -124,6 +124,23 @@ async def test_what_a_brain_left_when_it_died_is_kept_by_another_one(stage: Stag
     assert (await output(stage)).size_bytes == 5
 
 
+async def test_what_tools_made_before_a_brain_died_in_the_turn_is_kept_by_another_one(stage: Stage) -> None:
+    stage.hands.made, stage.hands.contents = Collected((REPORT,)), {REPORT.path: b"first"}
+    roster = stage.brain()
+    await create(stage)
+    stage.model.answer(BASH)
+    await stage.send(message())
+    state = await stage.until(lambda state: bool(state.calls))
+    stage.hands.finish(state.calls[0].id)
+    await stage.until(lambda state: not state.calls)
+    await roster.drain()
+    stage.model.answer(TEXT)
+    stage.brain("brain_2")
+    await stage.until(ended)
+    await acknowledged(stage)
+    assert (await output(stage)).size_bytes == 5
+
+
 async def test_new_input_does_not_wait_for_what_is_being_kept(stage: Stage) -> None:
     stage.hands.may_collect.clear()
     stage.brain()

@@ -25,7 +25,7 @@ from efferent.common.domain.ids import (
     is_well_formed,
 )
 from efferent.common.domain.refusals import InvalidRequest, NotFound
-from efferent.common.domain.resources.agent import AgentSnapshot, Skill
+from efferent.common.domain.resources.agent import AgentSkill, AgentSnapshot
 from efferent.common.domain.resources.environment import Environment
 from efferent.common.domain.resources.session_resource import PinnedSkill, StoredContent
 from efferent.common.domain.usage import BudgetLimit
@@ -117,7 +117,7 @@ class SessionPlanner:
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise InvalidRequest(f'skills.{index}: another skill of the agent is named "{name}" too')
-        shown = tuple(Skill(type=it.type, skill_id=it.skill_id, version=it.version) for it in resolved)
+        shown = tuple(AgentSkill(type=it.type, skill_id=it.skill_id, version=it.version) for it in resolved)
         return agent.model_copy(update={"skills": shown}), tuple(_pinned(skill) for skill in resolved)
 
     async def _environment(self, workspace_id: WorkspaceId, environment_id: str) -> Environment:

@@ -32,11 +32,11 @@ from efferent.common.domain.control.memory_store import (
 from efferent.common.domain.control.vault import ArchiveVault, DeleteVault
 from efferent.common.domain.ids import MemoryStoreId, WorkspaceId
 from efferent.common.domain.resources.agent import (
+    AgentSkill,
     AgentToolset,
     McpServer,
     McpToolset,
     PermissionPolicy,
-    Skill,
     ToolsetDefaults,
 )
 from efferent.common.domain.resources.deployment import (
@@ -126,7 +126,7 @@ async def memory_store_deleted(stage: Stage) -> Deployment:
 
 
 async def skill_gone(stage: Stage) -> Deployment:
-    skill = Skill(type="custom", skill_id="skill_gone", version="1")
+    skill = AgentSkill(type="custom", skill_id="skill_gone", version="1")
     read = AgentToolset(default_config=ToolsetDefaults(permission_policy=PermissionPolicy(type="always_allow")))
     return await stage.make(agent=await stage.agent(skills=(skill,), tools=(read,)))
 
@@ -202,7 +202,7 @@ async def test_a_run_looks_at_the_version_of_the_agent_that_its_deployment_pins(
     newer = AgentFields(
         mcp_servers=(McpServer(name="m", url="https://mcp.example.com/x"),),
         tools=(McpToolset(mcp_server_name="m", default_config=asks),),
-        skills=(Skill(type="custom", skill_id="skill_gone", version="1"),),
+        skills=(AgentSkill(type="custom", skill_id="skill_gone", version="1"),),
     )
     await AGENTS.change(stage.aggregates, stage.actor, agent.id, UpdateAgent(newer))
     async with stage.replica():

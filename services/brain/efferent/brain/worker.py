@@ -22,7 +22,7 @@ from efferent.common.domain.permissions import builtin_tools
 from efferent.common.domain.react import pending
 from efferent.common.domain.record import StoredRecord
 from efferent.common.domain.refusals import ClaimLost
-from efferent.common.domain.state import SessionState
+from efferent.common.domain.state import Idle, Rescheduling, Running, SessionState, Terminated
 from efferent.common.ports import Clock, Delivery, IdSource, LogConflict, LogUnavailable, SessionLog
 
 CONFLICTS_MAX: Final = 100
@@ -218,6 +218,9 @@ class SessionWorker:
         self._claim_id = ClaimId(from_seed("claim_", self._desk.ids.seed()))
         await self._record(ClaimTurn(self._claim_id, self._desk.brain_id))
         self._has_claimed |= self._holds()
+        # What the tools of a turn's earlier rounds made is still to be kept when the brain that ran them is gone.
+        claimed = self._folded.state
+        self._has_run_tools |= claimed is not None and _has_asked_for_tools(claimed)
         return True
 
     # --- effects ----------------------------------------------------------------------------------------------------
@@ -295,3 +298,12 @@ class SessionWorker:
             self._fruitless = 0
             return
         raise LogUnavailable(f"session {self.session_id} changes faster than it can be written")
+
+
+def _has_asked_for_tools(state: SessionState) -> bool:
+    """Whether the turn that goes on may have run tools: it has, unless its first model request is still open."""
+    match state.status:
+        case Running(rounds=rounds) | Rescheduling(rounds=rounds):
+            return rounds > 0 and bool(builtin_tools(state.agent))
+        case Idle() | Terminated():
+            return False

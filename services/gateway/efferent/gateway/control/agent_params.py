@@ -17,7 +17,7 @@ from efferent.common.domain.control.agent import (
 from efferent.common.domain.control.agent_skills import SKILL_ID_LENGTH_MAX, SKILL_VERSION_LENGTH_MAX
 from efferent.common.domain.control.aggregate import UNSET
 from efferent.common.domain.control.model_choice import ModelChoice
-from efferent.common.domain.resources.agent import AwsRoleIdentity, Identity, Skill
+from efferent.common.domain.resources.agent import AgentSkill, AwsRoleIdentity, Identity
 from efferent.common.model_config import ModelConfigs, UnknownModel
 from efferent.common.skills.resolver import LATEST, WantedSkill
 from efferent.gateway.control.tool_params import McpServerParams, ToolParams, resolve_servers, resolve_tools
@@ -176,9 +176,9 @@ def wanted_skills(params: Sequence[SkillParams] | None) -> list[WantedSkill]:
     return [WantedSkill(skill.type, skill.skill_id, skill.version) for skill in params or ()]
 
 
-def _skills(params: Sequence[SkillParams] | None) -> tuple[Skill, ...]:
+def _skills(params: Sequence[SkillParams] | None) -> tuple[AgentSkill, ...]:
     return tuple(
-        Skill(type=skill.type, skill_id=skill.skill_id, version=skill.version or LATEST) for skill in params or ()
+        AgentSkill(type=skill.type, skill_id=skill.skill_id, version=skill.version or LATEST) for skill in params or ()
     )
 
 

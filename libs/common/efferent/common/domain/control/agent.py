@@ -13,11 +13,11 @@ from efferent.common.domain.ids import AgentId
 from efferent.common.domain.refusals import Conflict, InvalidRequest, NotFound
 from efferent.common.domain.resources.agent import (
     Agent,
+    AgentSkill,
     AgentSnapshot,
     ExecutionIdentity,
     Identity,
     McpServer,
-    Skill,
     Tool,
 )
 from efferent.common.domain.timestamp import Timestamp
@@ -51,7 +51,7 @@ class AgentFields:
     system: Given[str | None] = UNSET
     tools: Given[tuple[Tool, ...]] = UNSET
     mcp_servers: Given[tuple[McpServer, ...]] = UNSET
-    skills: Given[tuple[Skill, ...]] = UNSET
+    skills: Given[tuple[AgentSkill, ...]] = UNSET
     execution_identity: Given[Identity] = UNSET
     metadata: Mapping[str, str | None] = field(default_factory=dict)
     """A patch: null removes a key."""
@@ -88,7 +88,7 @@ class AgentOverrides:
     system: Given[str | None] = UNSET
     tools: Given[tuple[Tool, ...]] = UNSET
     mcp_servers: Given[tuple[McpServer, ...]] = UNSET
-    skills: Given[tuple[Skill, ...]] = UNSET
+    skills: Given[tuple[AgentSkill, ...]] = UNSET
 
 
 AgentCommand = CreateAgent | UpdateAgent | ArchiveAgent

@@ -160,8 +160,8 @@ class McpServer(Shape):
     url: str
 
 
-class Skill(Shape):
-    """A skill with the version that was resolved."""
+class AgentSkill(Shape):
+    """A skill of an agent, with the version that was resolved."""
 
     type: Literal["anthropic", "custom"]
     skill_id: str
@@ -196,7 +196,7 @@ class AgentSnapshot(Shape):
     model: ModelConfig
     tools: tuple[Tool, ...] = ()
     mcp_servers: tuple[McpServer, ...] = ()
-    skills: tuple[Skill, ...] = ()
+    skills: tuple[AgentSkill, ...] = ()
     multiagent: None = None
     execution_identity: Identity = ExecutionIdentity()
 
