@@ -117,12 +117,12 @@ async def _fill_control(log: JetStreamControlLog, count: int) -> int:
     at_once = asyncio.Semaphore(_AT_ONCE)
 
     async def write(number: int) -> int:
-        kind = _CONTROL_KINDS[number % len(_CONTROL_KINDS)]
-        like = kind.decode((_GOLDEN / f"{kind.name}.{_FIRST_DEEDS.get(kind.name, 'created')}.json").read_bytes())
-        data = like.data.model_copy(update={"id": f"{kind.prefix}{number:024d}"})
-        subject = subject_of(kind, like.workspace_id, data.id, None)
-        payload = like.model_copy(update={"data": data}).model_dump_json().encode()
         async with at_once:
+            kind = _CONTROL_KINDS[number % len(_CONTROL_KINDS)]
+            like = kind.decode((_GOLDEN / f"{kind.name}.{_FIRST_DEEDS.get(kind.name, 'created')}.json").read_bytes())
+            data = like.data.model_copy(update={"id": f"{kind.prefix}{number:024d}"})
+            subject = subject_of(kind, like.workspace_id, data.id, None)
+            payload = like.model_copy(update={"data": data}).model_dump_json().encode()
             return await log.append(subject, payload, expected=0)
 
     return max(await asyncio.gather(*(write(number) for number in range(max(count, len(_CONTROL_KINDS))))))
