@@ -20,7 +20,9 @@ PAUSE_MAX_S: Final = 0.25
 _FOR_EVER_S: Final = 1e8  # event loops do not take infinity
 
 NOT_FOUND: Final = 10037
-SEQUENCE_NOT_FOUND: Final = 10043
+_SEQUENCE_NOT_FOUND: Final = 10043
+_DELETE_FAILED: Final = 10057
+_NO_SUCH_MESSAGE: Final = frozenset({"no message found", "deleted message"})
 STREAM_NAME_IN_USE: Final = 10058
 STREAM_NOT_FOUND: Final = 10059
 
@@ -40,6 +42,15 @@ class ApiError(Exception):
         self.code = code
         self.error = error
         self.description = description
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the message that was asked for, or was to be deleted, is not there.
+
+        Which of three answers says so depends on where in the stream the message was.
+        """
+        failed_for_that = self.error == _DELETE_FAILED and self.description in _NO_SUCH_MESSAGE
+        return failed_for_that or self.error in (NOT_FOUND, _SEQUENCE_NOT_FOUND)
 
     @property
     def is_passing(self) -> bool:

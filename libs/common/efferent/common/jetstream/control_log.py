@@ -52,7 +52,7 @@ class JetStreamControlLog:
             question = {"seq": sequence, "no_erase": False}
             await api.call(self._connection, f"STREAM.MSG.DELETE.{subjects.CONTROL}", question)
         except api.ApiError as error:
-            if error.error != api.SEQUENCE_NOT_FOUND:  # what is gone already cannot be deleted
+            if not error.is_gone:  # what is gone already cannot be deleted
                 raise LogUnavailable(str(error)) from error
 
     async def last_sequence(self) -> int:

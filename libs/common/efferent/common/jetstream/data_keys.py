@@ -11,8 +11,6 @@ from efferent.common.jetstream.reading import StreamReader
 from efferent.common.ports import LogConflict, LogUnavailable, RawRecord
 
 _TRIES_MAX: Final = 5
-_NO_MESSAGE: Final = frozenset({api.NOT_FOUND, 10043, 10057})
-"""There is no message, it was not found, or it was deleted before."""
 
 
 class JetStreamDataKeys:
@@ -66,7 +64,7 @@ class JetStreamDataKeys:
                 question = {"seq": newest.sequence, "no_erase": False}
                 await api.call(self._connection, f"STREAM.MSG.DELETE.{subjects.KEYS}", question)
             except api.ApiError as error:
-                if error.error not in _NO_MESSAGE:
+                if not error.is_gone:
                     raise LogUnavailable(str(error)) from error
         raise LogUnavailable("others keep replacing the key")
 

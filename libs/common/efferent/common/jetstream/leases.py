@@ -5,7 +5,6 @@ about what is true.
 """
 
 import logging
-from typing import Final
 
 from efferent.common.jetstream import api, subjects
 from efferent.common.jetstream.appending import Append, Appender
@@ -14,7 +13,6 @@ from efferent.common.jetstream.reading import StreamReader
 from efferent.common.ports import LogConflict, LogUnavailable
 
 _log = logging.getLogger(__name__)
-_GONE: Final = frozenset({api.NOT_FOUND, 10043, 10057})
 
 
 class JetStreamLeases:
@@ -37,7 +35,7 @@ class JetStreamLeases:
         try:
             await api.call(self._connection, f"STREAM.MSG.DELETE.{subjects.LEASES}", {"seq": ticket, "no_erase": True})
         except api.ApiError as error:
-            if error.error not in _GONE:
+            if not error.is_gone:
                 _log.warning("a lease was not given up and ends by itself", exc_info=error)
         except LogUnavailable as error:
             _log.warning("a lease was not given up and ends by itself", exc_info=error)

@@ -36,7 +36,7 @@ _CUSTOM_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _PROPERTY_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _REFERENCES: Final = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 _COMBINATIONS: Final = ("oneOf", "anyOf", "allOf")
-_MCP_URL: Final = re.compile(r"https?://(?P<authority>[^\s/?#]+)[^\s]*", re.IGNORECASE)
+_MCP_URL: Final = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
 
 
 def check_tools(tools: Sequence[Tool], servers: Sequence[McpServer]) -> None:
@@ -69,11 +69,8 @@ def _check_servers(servers: Sequence[McpServer]) -> None:
         if server.name in seen:
             raise InvalidRequest(f'mcp_servers.{index}.name: duplicate entry for server "{server.name}"')
         seen.add(server.name)
-        address = _MCP_URL.fullmatch(server.url)
-        if address is None:
+        if _MCP_URL.fullmatch(server.url) is None:
             raise InvalidRequest(f"mcp_servers.{index}.url: must be an http:// or https:// address")
-        if "@" in address["authority"]:  # agents are shown to everybody who may read them
-            raise InvalidRequest(f"mcp_servers.{index}.url: must not contain a user name or password; use a vault")
 
 
 def _check_servers_used(tools: Sequence[Tool], servers: Sequence[McpServer]) -> None:
