@@ -24,6 +24,7 @@ from efferent.common.jetstream.reading import StreamReader
 from efferent.common.jetstream.session_log import JetStreamSessionLog
 from efferent.common.runtime.clock import RandomSeeds, SystemClock
 from efferent.common.runtime.metrics import Metrics
+from efferent.common.runtime.service import settle_garbage
 from efferent.common.testing.specification import Story, message, say, toolset
 from efferent.gateway.control.following import ControlFollower
 from efferent.gateway.control.projection import ControlProjection
@@ -152,11 +153,9 @@ async def _fill(log: JetStreamSessionLog, sessions: int) -> None:
 
 @contextmanager
 def _settled_garbage() -> Iterator[None]:
-    """As a started gateway has it: what was there before is not walked again (``runtime/service.py``)."""
+    """The garbage collector as a started gateway has it."""
     threshold = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000)
+    settle_garbage()
     try:
         yield
     finally:

@@ -14,8 +14,10 @@ RETRY_S: Final = 1.0
 
 MANY_RECORDS: Final = 500
 """A transaction of so many records says that the log is being made up for, or that the load is high."""
-MANY_PAUSE_S: Final = 0.1
-"""How long the next transaction then gathers at least: a session's row is written once for all of its records in it."""
+PAUSE_PER_RECORD_S: Final = 0.0002
+"""How long the next transaction then gathers, for each record of the last one, also when somebody waits."""
+PAUSE_MAX_S: Final = 0.25
+"""The most that a transaction gathers so: a session's row is written once for all of its records in it."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ class IndexWriter(threading.Thread):
         self._waiting: Changes | None = None
         self._is_urgent = False
         self._is_closed = False
-        self._is_loaded = False
+        self._pause_s = 0.0
 
     def add(self, changes: Changes) -> None:
         """Write this soon, together with what else comes until then."""
@@ -82,10 +84,11 @@ class IndexWriter(threading.Thread):
     def _take(self) -> Changes | None:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting is not None or self._is_closed)
-            if self._is_loaded:
-                self._changed.wait_for(lambda: self._is_closed, MANY_PAUSE_S)
+            if self._pause_s:
+                self._changed.wait_for(lambda: self._is_closed, self._pause_s)
             if not self._is_closed:
                 self._changed.wait_for(lambda: self._is_urgent or self._is_closed, self._delay_s)
             changes, self._waiting, self._is_urgent = self._waiting, None, False
-            self._is_loaded = changes is not None and changes.records >= MANY_RECORDS
+            records = changes.records if changes is not None else 0
+            self._pause_s = min(records * PAUSE_PER_RECORD_S, PAUSE_MAX_S) if records >= MANY_RECORDS else 0.0
             return changes

@@ -6,7 +6,8 @@ from typing import Literal, NamedTuple
 
 from efferent.common.domain.ids import SessionId, WorkspaceId
 from efferent.common.domain.state import SessionState
-from efferent.gateway.public_events import ListedEvent, Position
+from efferent.common.record_folding import ListedEvent
+from efferent.gateway.public_events import Position
 
 Order = Literal["asc", "desc"]
 

@@ -1,7 +1,7 @@
 """What clients see of a record: its public events, each with its position, and the bytes of a stream's frame.
 
-The one place that looks into a record's JSON without making domain objects of it: every committed record of every
-session passes here, and most of them only need their types and ids. ``internal.*`` events never leave this module.
+Looks into a record's JSON without making domain objects of it, as ``record_folding`` does for lists and states: every
+committed record of every session passes here. ``internal.*`` events never leave this module.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,9 +26,6 @@ class Position(NamedTuple):
     def __str__(self) -> str:
         return f"{self.sequence}-{self.entry}"
 
-
-ListedEvent = tuple[int, str, str | None, str]
-"""What lists and filters need of an event: its entry in the record, type, thread and ``processed_at``."""
 
 BEFORE_ALL: Final = Position(0, 0)
 
@@ -68,18 +65,6 @@ def parse_record(payload: bytes) -> list[dict[str, Any]]:
         return entries
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise LogUnreadable(f"not a record: {type(error).__name__}") from error
-
-
-def listed_events(entries: Iterable[dict[str, Any]]) -> list[ListedEvent]:
-    """What lists and filters need of those events that clients may see, in order. Raises LogUnreadable."""
-    try:
-        return [
-            (index, event["type"], entry.get("thread"), event["processed_at"])
-            for index, entry in enumerate(entries)
-            if not (event := entry["event"])["type"].startswith(_INTERNAL_PREFIX)
-        ]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise LogUnreadable(f"not an event: {type(error).__name__}") from error
 
 
 def public_events(sequence: int, entries: Iterable[dict[str, Any]]) -> list[PublicEvent]:

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -20,13 +20,13 @@ from efferent.common.domain.evolve import fold
 from efferent.common.domain.ids import SessionId
 from efferent.common.domain.state import SessionState
 from efferent.common.ports import LogUnreadable, SessionLog
-from efferent.common.record_folding import Facts, facts_of, fold_facts
+from efferent.common.record_folding import Facts, SortedRecord, facts_of, fold_facts
 from efferent.gateway.errors import Overloaded
 from efferent.gateway.event_index import EventIndex, delete_file, is_damage
 from efferent.gateway.index_writer import IndexWriter
 from efferent.gateway.progress import Progress
 from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
-from efferent.gateway.public_events import ListedEvent, Position
+from efferent.gateway.public_events import Position
 from efferent.gateway.session_states import SessionStates
 
 RECORDS_WAITING_MAX: Final = 10_000
@@ -46,10 +46,8 @@ class CommittedRecord(NamedTuple):
     session_id: SessionId
     sequence: int
     previous: int
-    listed: Sequence[ListedEvent]
-    """Its public events."""
-    entries: Sequence[dict[str, Any]]
-    """The whole record as parsed; looked into only when its effect is not known already."""
+    content: SortedRecord
+    """What it says; its facts are decoded only when their effect is not known already."""
 
 
 class ProjectionBehind(Overloaded):
@@ -143,8 +141,8 @@ class SessionProjection:
                 if deletion is not None:
                     changes.deletions[record.session_id] = deletion
                 continue
-            if record.listed:
-                changes.events.append((record.sequence, record.session_id, record.listed))
+            if record.content.listed:
+                changes.events.append((record.sequence, record.session_id, record.content.listed))
             changes.states[record.session_id] = folded
         for session_id, folded in changes.states.items():
             self.states.will_write(session_id, folded.sequence)
@@ -237,7 +235,7 @@ class SessionProjection:
             for record in records
             if (known := self.states.get(record.session_id)) is None or known.sequence < record.sequence
         ]
-        decoded = facts_of(record.entries for record in news)
+        decoded = facts_of([record.content for record in news])
         return dict(zip((record.sequence for record in news), decoded, strict=True))
 
     def _folded_next(self, record: CommittedRecord, facts: Facts | None) -> Folded | None:
@@ -265,7 +263,7 @@ class SessionProjection:
             return known
         state, sequence = (known.state, known.sequence) if known is not None else (None, 0)
         if sequence == record.previous:
-            if facts is None and (facts := facts_of([record.entries])[0]) is None:
+            if facts is None and (facts := facts_of([record.content])[0]) is None:
                 raise LogUnreadable("one of its events has no known shape")
             state, sequence = fold_facts(state, facts), record.sequence
         else:
@@ -277,11 +275,12 @@ class SessionProjection:
 
     def _deletion(self, record: CommittedRecord, folded: Folded | None) -> Deletion | None:
         """What has still to be done after the record, when it is the last one of a deleted session."""
-        if not record.listed or record.listed[-1][1] != "session.deleted":
+        listed, facts, _ = record.content
+        if not listed or listed[-1][1] != "session.deleted":
             return None
         if folded is None:
             return self._gone.get(record.session_id)
-        last = orjson.dumps(record.entries[record.listed[-1][0]]["event"])
+        last = orjson.dumps(next(fact for fact in reversed(facts) if fact["type"] == "session.deleted"))
         return Deletion(record.session_id, folded.state.workspace_id, record.sequence, last)
 
     def _wrote(self, changes: Changes) -> None:

@@ -29,9 +29,10 @@ from efferent.common.ports import (
     RawRecord,
     SessionLog,
 )
+from efferent.common.record_folding import sort_record
 from efferent.gateway.errors import Overloaded
 from efferent.gateway.live import LiveHub, Unsubscribe
-from efferent.gateway.public_events import listed_events, parse_record, public_events
+from efferent.gateway.public_events import parse_record, public_events
 from efferent.gateway.session_deletion import (
     Belongings,
     NotReleased,
@@ -200,13 +201,13 @@ class SessionServices:
             return None
         try:
             entries = parse_record(payload)
-            listed = listed_events(entries)
+            content = sort_record(entries)
             if self.hub.is_watched(session_id):
                 self.hub.record(session_id, raw.sequence, public_events(raw.sequence, entries))
         except LogUnreadable as error:
             _log.error("unreadable record: %s", error, extra={"session_id": session_id, "sequence": raw.sequence})
             return None
-        return CommittedRecord(session_id, raw.sequence, raw.previous, listed, entries)
+        return CommittedRecord(session_id, raw.sequence, raw.previous, content)
 
     async def _sweep(self) -> None:
         """Finish deletions that were left half done, first those that happened while this gateway was down."""

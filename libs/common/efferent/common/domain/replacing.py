@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dataclasses import replace
+    from dataclasses import replace as change
 else:
     _new, _set = object.__new__, object.__setattr__
 
@@ -17,5 +18,13 @@ else:
         _set(new, "__dict__", old.__dict__ | changes)
         return new
 
+    def change(own, /, **changes):
+        """The same object with these fields changed: only for a copy that its caller made and has not yet given away.
 
-__all__ = ["replace"]
+        Use what it returns, as with ``replace``.
+        """
+        own.__dict__.update(changes)
+        return own
+
+
+__all__ = ["change", "replace"]

@@ -64,7 +64,7 @@ async def _serve(name: str, build: Callable[[], Service], drain_budget_s: float)
     try:
         started = await _start(name, service, told_to_stop)
         if started:
-            _settle_garbage()
+            settle_garbage()
             _log.info("ready", extra={"service_name": name})
             if link is not None:
                 link.tell_ready()
@@ -97,8 +97,11 @@ async def _start(name: str, service: Service, told_to_stop: asyncio.Event) -> bo
     return True
 
 
-def _settle_garbage() -> None:
-    """What a start has made, all modules among it, stays for good: the garbage collector need not walk it again."""
+def settle_garbage() -> None:
+    """What a start has made, all modules among it, stays for good: the garbage collector need not walk it again.
+
+    For the process as a whole; ``run`` does it once the service has started.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_NEW_OBJECTS)
