@@ -8,6 +8,7 @@ from efferent.common.control.aggregates import Actor, Aggregates
 from efferent.common.control.log_sets import LogSets
 from efferent.common.domain.ids import SessionId, WorkspaceId
 from efferent.common.files.store import FileStore
+from efferent.common.memory.store import MemoryStores
 from efferent.common.runtime.metrics import Metrics
 from efferent.common.skills.store import SkillStore
 from efferent.common.testing.fake_clock import FakeClock
@@ -37,6 +38,7 @@ class Stores:
         )
         self.files = FileStore(self.aggregates, self.blobs, self.clock, ids, bytes_max=1_000)
         self.skills = SkillStore(self.aggregates, self.blobs, ids)
+        self.memories = MemoryStores(self.aggregates, self.control_log, self.blobs, ids)
 
     def sweep(self, log_identity: str = "this log") -> BlobSweep:
         """A sweep of a process that just started."""

@@ -4,9 +4,12 @@ import pytest
 
 from efferent.common.blobs.sweep import PAUSED_KEY, OtherLog
 from efferent.common.codec import RECORD_BYTES_MAX
-from efferent.common.domain.ids import SessionId
+from efferent.common.domain.control.memory_store import CreateMemoryStore, DeleteMemoryStore
+from efferent.common.domain.ids import MemoryStoreId, SessionId
 from efferent.common.domain.record import Record
 from efferent.common.domain.refusals import NotFound
+from efferent.common.domain.resources.memory import SessionActor
+from efferent.common.memory.store import MEMORY_STORES, Author, MemoryChange
 from efferent.common.skills.package import UploadedPart
 from efferent.common.testing.records import message_record
 from efferent.common.testing.seeds import CountedSeeds
@@ -59,6 +62,30 @@ async def test_files_of_a_session_that_never_came_go_after_a_day(stores: Stores)
     assert await stores.keys() == [file.blob_key]
     with pytest.raises(NotFound):
         await stores.files.get(ACTOR.workspace_id, copy.id)
+
+
+async def test_of_memory_stores_it_keeps_what_a_record_names_and_nothing_of_a_deleted_one(stores: Stores) -> None:
+    author = Author(ACTOR, SessionActor(session_id=SESSION))
+    kept, gone = MemoryStoreId("memstore_a"), MemoryStoreId("memstore_b")
+    for store_id in (kept, gone):
+        await MEMORY_STORES.change(stores.aggregates, ACTOR, store_id, CreateMemoryStore(store_id, "Notes"))
+        made = await stores.memories.create(author, store_id, "/a", "one")
+        await stores.memories.update(author, store_id, made.id, MemoryChange(content="two"))
+    named = await stores.keys(f"{kept}/")
+    assert len(named) == 2
+    await stores.blobs.put(f"{kept}/versions/memver_left", b"left by a crash")
+    await MEMORY_STORES.change(stores.aggregates, ACTOR, gone, DeleteMemoryStore())  # and died before its contents
+    assert (await stores.sweep().run()).deleted == 0
+    stores.clock.advance(DAY_S)
+    assert (await stores.sweep().run()).deleted == 3
+    assert await stores.keys() == named
+
+
+async def test_of_a_memory_store_with_a_record_that_cannot_be_read_all_is_kept(stores: Stores) -> None:
+    await stores.blobs.put("memstore_a/versions/memver_left", b"?")
+    await stores.control_log.append("control.memory_store.memstore_a.memstore_a", b"not a record", expected=0)
+    stores.clock.advance(DAY_S)
+    assert (await stores.sweep().run()).deleted == 0
 
 
 async def test_bytes_that_a_crash_kept_from_being_deleted_go(stores: Stores) -> None:

@@ -3,23 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from pydantic import SecretStr
 
 from efferent.automation.deployments.reactor import Deployments
-from efferent.automation.reactor import Desk
-from efferent.automation.settings import AutomationSettings
 from efferent.automation.subscriptions import Subscriptions
-from efferent.common.blobs.local_folder import LocalFolderBlobs
 from efferent.common.control.agents import AGENTS
-from efferent.common.control.aggregates import Actor, Aggregates
 from efferent.common.control.deployments import DEPLOYMENT_RUNS, DEPLOYMENTS
 from efferent.common.control.environments import ENVIRONMENTS
-from efferent.common.control.log_sets import LogSets
 from efferent.common.control.vaults import VAULTS
 from efferent.common.domain.content import TextBlock
 from efferent.common.domain.control.agent import AgentFields, ArchiveAgent, CreateAgent
@@ -40,7 +33,6 @@ from efferent.common.domain.ids import (
     EnvironmentId,
     SessionId,
     VaultId,
-    WorkspaceId,
     from_seed,
 )
 from efferent.common.domain.model_catalog import traits_of
@@ -54,22 +46,12 @@ from efferent.common.domain.resources.deployment import (
 from efferent.common.domain.resources.deployment_run import DeploymentRun
 from efferent.common.domain.state import SessionState
 from efferent.common.jetstream import subjects
-from efferent.common.jetstream.connection import Connection, Message
-from efferent.common.jetstream.control_log import JetStreamControlLog
+from efferent.common.jetstream.connection import Message
 from efferent.common.jetstream.data_keys import JetStreamDataKeys
-from efferent.common.jetstream.session_log import JetStreamSessionLog
-from efferent.common.model_config import load
 from efferent.common.ports import ControlLog, SessionLog
-from efferent.common.runtime.clock import RandomSeeds
-from efferent.common.runtime.metrics import Metrics
-from efferent.common.runtime.settings import HostSettings, NatsSettings
 from efferent.common.secrets.box import SecretBox
-from efferent.common.secrets.root_key import SecretSettings
-from efferent.common.testing.fake_clock import FakeClock
+from services.automation.tests.log_stage import SECRETS, WITHIN_S, LogStage
 
-WITHIN_S: Final = 15.0
-ROOT_KEY: Final = "A" * 43 + "="
-WORKSPACE: Final = WorkspaceId("wrkspc_a")
 HELLO: Final = MessageEvent(content=(TextBlock(text="hello"),))
 HOURLY: Final = CronSchedule(expression="0 * * * *", timezone="UTC")
 
@@ -87,25 +69,13 @@ class Replica:
         await self.deployments.stop()
 
 
-@dataclass
-class Stage:
+class Stage(LogStage):
     """A log, a clock, and those who work with them."""
 
-    connection: Connection
-    nats: NatsSettings
-    folder: Path
-    clock: FakeClock = field(default_factory=FakeClock)
-
     def __post_init__(self) -> None:
-        self.ids = RandomSeeds()
-        self.blobs = LocalFolderBlobs(self.folder / "blobs")
-        self.control = JetStreamControlLog(self.connection)
-        self.sessions = JetStreamSessionLog(self.connection, self.blobs)
-        self.aggregates = self._aggregates(self.control)
-        self.actor = Actor(WORKSPACE)
-        roots = SecretSettings(key=SecretStr(ROOT_KEY)).root_keys(self.folder)
+        super().__post_init__()
         self.keys = JetStreamDataKeys(self.connection)
-        self.box = SecretBox(self.keys, roots)
+        self.box = SecretBox(self.keys, SECRETS.root_keys(self.folder))
         self.replicas: list[Replica] = []
         self._changed = asyncio.Event()
 
@@ -116,28 +86,9 @@ class Stage:
     def _hear(self, _message: Message) -> None:
         self._changed.set()
 
-    def _aggregates(self, control: ControlLog) -> Aggregates:
-        return Aggregates(control, LogSets(control), self.clock, Metrics(), write_deadline_s=5)
-
     def build(self, *, control: ControlLog | None = None, sessions: SessionLog | None = None) -> Replica:
         """A replica, perhaps with a log that gets in its way, not started."""
-        control = control or self.control
-        desk = Desk(
-            connection=self.connection,
-            control=control,
-            sessions=sessions or self.sessions,
-            blobs=self.blobs,
-            aggregates=self._aggregates(control),
-            models=load({}),
-            clock=self.clock,
-            ids=self.ids,
-            settings=AutomationSettings(
-                nats=self.nats,
-                machine=HostSettings(data_dir=self.folder),
-                secrets=SecretSettings(key=SecretStr(ROOT_KEY)),
-                run_ack_wait_s=1.0,
-            ),
-        )
+        desk = self.desk(control=control, sessions=sessions, run_ack_wait_s=1.0)
         deployments = Deployments(desk)
         return Replica(deployments, Subscriptions(self.connection, self.nats, deployments.subscriptions()))
 

@@ -14,7 +14,8 @@ from efferent.common.jetstream.connection import connect
 from efferent.common.runtime import nats_server
 from efferent.common.runtime.nats_server import ServerSpec
 from efferent.common.runtime.settings import NatsSettings
-from services.automation.tests.deployments.deployment_rig import ROOT_KEY, Stage
+from services.automation.tests.deployments.deployment_rig import Stage
+from services.automation.tests.log_stage import ROOT_KEY
 
 RUNS: Final = 200
 HOUR_S: Final = 3_600.0

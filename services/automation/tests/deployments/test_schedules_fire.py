@@ -18,7 +18,8 @@ from efferent.common.jetstream import subjects
 from efferent.common.jetstream.control_log import JetStreamControlLog
 from efferent.common.jetstream.session_log import JetStreamSessionLog
 from efferent.common.ports import LogUnavailable, RawRecord
-from services.automation.tests.deployments.deployment_rig import HELLO, WORKSPACE, Stage
+from services.automation.tests.deployments.deployment_rig import HELLO, Stage
+from services.automation.tests.log_stage import WORKSPACE
 
 HOUR_S = 3_600.0
 WINDOW_S = 540.0

@@ -2,22 +2,14 @@
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
-
-from pydantic import SecretStr
 
 from efferent.automation.dreams.inputs import DreamInputs
 from efferent.automation.dreams.reactor import Dreams
 from efferent.automation.dreams.session import session_of
-from efferent.automation.reactor import Desk, Later
-from efferent.automation.settings import AutomationSettings
-from efferent.common.blobs.local_folder import LocalFolderBlobs
-from efferent.common.control.aggregates import Actor, Aggregates
+from efferent.automation.reactor import Later
 from efferent.common.control.dreams import DREAMS
 from efferent.common.control.kinds import subject_of
-from efferent.common.control.log_sets import LogSets
 from efferent.common.domain.commands import (
     ClaimTurn,
     Command,
@@ -48,41 +40,20 @@ from efferent.common.domain.resources.memory import SessionActor
 from efferent.common.domain.state import Running, SessionState
 from efferent.common.domain.usage import ModelUsage
 from efferent.common.jetstream import api, durable, subjects
-from efferent.common.jetstream.connection import Connection
-from efferent.common.jetstream.control_log import JetStreamControlLog
 from efferent.common.jetstream.inbound import BRAIN_DURABLE, JetStreamInboundConsumer
-from efferent.common.jetstream.session_log import JetStreamSessionLog
 from efferent.common.memory.store import MEMORY_STORES, Author, MemoryStores
-from efferent.common.model_config import load
-from efferent.common.runtime.clock import RandomSeeds
-from efferent.common.runtime.metrics import Metrics
-from efferent.common.runtime.settings import HostSettings, NatsSettings
-from efferent.common.secrets.root_key import SecretSettings
-from efferent.common.testing.fake_clock import FakeClock
 from efferent.common.testing.specification import agent, message, say
+from services.automation.tests.log_stage import WITHIN_S, WORKSPACE, LogStage
 
-WITHIN_S: Final = 15.0
-WORKSPACE: Final = WorkspaceId("wrkspc_a")
 USAGE: Final = ModelUsage(input_tokens=10, output_tokens=5, cache_creation_input_tokens=3, cache_read_input_tokens=2)
 
 
-@dataclass
-class DreamStage:
+class DreamStage(LogStage):
     """A log and a reactor that is shown the creation of dreams as often as a test wants."""
 
-    connection: Connection
-    nats: NatsSettings
-    folder: Path
-    clock: FakeClock = field(default_factory=FakeClock)
-
     def __post_init__(self) -> None:
-        self.ids = RandomSeeds()
-        self.blobs = LocalFolderBlobs(self.folder / "blobs")
-        self.control = JetStreamControlLog(self.connection)
-        self.sessions = JetStreamSessionLog(self.connection, self.blobs)
-        self.aggregates = Aggregates(self.control, LogSets(self.control), self.clock, Metrics(), write_deadline_s=5)
+        super().__post_init__()
         self.stores = MemoryStores(self.aggregates, self.control, self.blobs, self.ids)
-        self.actor = Actor(WORKSPACE)
         self.reactor = self.another()
 
     async def open(self) -> None:
@@ -91,22 +62,7 @@ class DreamStage:
 
     def another(self, *, store_bytes_max: int | None = None, sessions_kept_max: int = 10) -> Dreams:
         """One more replica."""
-        desk = Desk(
-            connection=self.connection,
-            control=self.control,
-            sessions=self.sessions,
-            blobs=self.blobs,
-            aggregates=self.aggregates,
-            models=load({}),
-            clock=self.clock,
-            ids=self.ids,
-            settings=AutomationSettings(
-                nats=self.nats,
-                machine=HostSettings(data_dir=self.folder),
-                secrets=SecretSettings(key=SecretStr("A" * 43 + "=")),
-                dream_timeout_s=3_600,
-            ),
-        )
+        desk = self.desk(dream_timeout_s=3_600)
         inputs = None if store_bytes_max is None else DreamInputs(desk, store_bytes_max=store_bytes_max)
         return Dreams(desk, inputs, sessions_kept_max=sessions_kept_max)
 

@@ -11,7 +11,8 @@ from efferent.common.domain.ids import WorkspaceId
 from efferent.common.domain.resources.dream import DreamUsage, UpdateExisting
 from efferent.common.domain.resources.memory import SessionActor
 from efferent.common.memory.store import MEMORY_STORES, Author
-from services.automation.tests.dreams.dream_rig import WORKSPACE, DreamStage
+from services.automation.tests.dreams.dream_rig import DreamStage
+from services.automation.tests.log_stage import WORKSPACE
 
 DREAMT = DreamUsage(input_tokens=10, output_tokens=5, cache_creation_input_tokens=3, cache_read_input_tokens=2)
 

@@ -6,7 +6,7 @@ filled message stays the same object as long as nothing changed, since adapters 
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -24,7 +24,6 @@ REQUEST_FILES_MAX: Final = 200
 """Different files in one request; the newest are shown."""
 KEPT_BYTES_MAX: Final = 32 * 1024 * 1024
 """Bytes of files in the filled messages that are kept."""
-READS_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,8 @@ class FileShower:
         """
         with_files = {index for index, message in enumerate(messages) if any(map(names_file, message.parts))}
         named = [id for index in sorted(with_files, reverse=True) for id in file_ids(messages[index].parts)]
-        chosen = self._chosen(named, await self._looked_up(workspace_id, named))
+        newest = list(dict.fromkeys(named))[:REQUEST_FILES_MAX]
+        chosen = self._chosen(named, await self._files.look_up(workspace_id, newest))
         return tuple(
             [
                 await self._filled(message, chosen) if index in with_files else message
@@ -64,26 +64,12 @@ class FileShower:
             ]
         )
 
-    async def _looked_up(self, workspace_id: WorkspaceId, named: Sequence[str]) -> dict[str, File]:
-        turns = asyncio.Semaphore(READS_AT_ONCE)
-
-        async def one(file_id: str) -> File | None:
-            async with turns:
-                try:
-                    return await self._files.get(workspace_id, file_id)
-                except NotFound:
-                    return None
-
-        newest = list(dict.fromkeys(named))[:REQUEST_FILES_MAX]
-        found = await asyncio.gather(*map(one, newest))
-        return {file.id: file for file in found if file is not None}
-
-    def _chosen(self, named: Sequence[str], found: dict[str, File]) -> dict[str, File]:
+    def _chosen(self, named: Sequence[str], found: Mapping[str, File | NotFound]) -> dict[str, File]:
         """The newest files that one request has room for; each is counted as often as it is named."""
         left_bytes, chosen = self._request_bytes_max, dict[str, File]()
         for file_id, times in Counter(named).items():
             file = found.get(file_id)
-            if file is None:
+            if not isinstance(file, File):
                 continue
             left_bytes -= file.size_bytes * times
             if left_bytes < 0:

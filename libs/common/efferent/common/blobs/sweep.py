@@ -91,9 +91,9 @@ class BlobSweep:
         await self._claim()
         if await self._is_paused():
             return report
-        claimed = _ClaimedKeys(self._sessions)
+        claimed, told = _ClaimedKeys(self._sessions), _ToldVersions(self._control_log)
         async for entry in self._blobs.entries():
-            if await self._is_named(entry, claimed, report) or self._is_young(entry):
+            if await self._is_named(entry, claimed, told, report) or self._is_young(entry):
                 continue
             await self._blobs.delete(entry.key)
             report.deleted += 1
@@ -117,7 +117,9 @@ class BlobSweep:
     def _is_young(self, entry: BlobEntry) -> bool:
         return self._clock.now_us() - entry.stored_us < self._age_us
 
-    async def _is_named(self, entry: BlobEntry, claimed: "_ClaimedKeys", report: SweepReport) -> bool:
+    async def _is_named(
+        self, entry: BlobEntry, claimed: "_ClaimedKeys", told: "_ToldVersions", report: SweepReport
+    ) -> bool:
         match entry.key.split("/"):
             case [file_id, "content"] if file_id.startswith("file_"):
                 return await self._file_is_there(file_id, report)
@@ -135,23 +137,9 @@ class BlobSweep:
             case [skill_id, "versions", version_id, _] if skill_id.startswith("skill_"):
                 return self._is_young(entry) or await self._version_is_there(skill_id, version_id)
             case [store_id, "versions", version_id] if store_id.startswith("memstore_"):
-                return self._is_young(entry) or await self._store_says(store_id, version_id)
+                return self._is_young(entry) or await told.has(store_id, version_id)
             case _:
                 return True
-
-    async def _store_says(self, store_id: str, version_id: str) -> bool:
-        """Whether a memory store is there and a memory of it has a record of the version."""
-        is_named = False
-        async for raw in self._control_log.read(set_pattern(MEMORY_STORE, store_id)):
-            kind = kind_at(raw.subject)
-            try:
-                if kind is MEMORY_STORE and MEMORY_STORE.is_deleted(MEMORY_STORE.decode(raw.payload)):
-                    return False
-                if kind is MEMORY and MEMORY.decode(raw.payload).data.memory_version_id == version_id:
-                    is_named = True
-            except UnreadableRecord:
-                return True
-        return is_named
 
     async def _file_is_there(self, file_id: str, report: SweepReport) -> bool:
         raw = await self._control_log.last(subject_of(FILE, WorkspaceId(""), file_id))
@@ -204,3 +192,33 @@ class _ClaimedKeys:
             self._keys = frozenset([claimed async for claimed in self._sessions.claimed_keys(session_id)])
             self._session_id = session_id
         return key in self._keys
+
+
+class _ToldVersions:
+    """The versions of one memory store at a time: blobs of a store are listed one after the other."""
+
+    def __init__(self, control_log: ControlLog) -> None:
+        self._control_log = control_log
+        self._store_id: str | None = None
+        self._versions: set[str] | None = None
+
+    async def has(self, store_id: str, version_id: str) -> bool:
+        """Whether the store is there and a memory of it has a record of the version, as far as can be read."""
+        if store_id != self._store_id:
+            self._versions = await self._read(store_id)
+            self._store_id = store_id
+        return self._versions is None or version_id in self._versions
+
+    async def _read(self, store_id: str) -> set[str] | None:
+        """All that records tell of; nothing when the store is deleted, None when a record cannot be read."""
+        versions: set[str] = set()
+        async for raw in self._control_log.read(set_pattern(MEMORY_STORE, store_id)):
+            kind = kind_at(raw.subject)
+            try:
+                if kind is MEMORY_STORE and MEMORY_STORE.is_deleted(MEMORY_STORE.decode(raw.payload)):
+                    return set()
+                if kind is MEMORY:
+                    versions.add(MEMORY.decode(raw.payload).data.memory_version_id)
+            except UnreadableRecord:
+                return None
+        return versions

@@ -1,19 +1,13 @@
 """Checks that the files which client events name are there, and that a model can be shown them."""
 
-import asyncio
 from collections.abc import Iterator, Sequence
-from typing import Final
 
 from efferent.common.domain.commands import CustomToolResultDraft, EventDraft, MessageDraft, ToolResultDraft
 from efferent.common.domain.content import DocumentBlock, ImageBlock
 from efferent.common.domain.file_sources import SOURCES_MAX, check_file, file_of
 from efferent.common.domain.ids import WorkspaceId, is_well_formed
 from efferent.common.domain.refusals import InvalidRequest, NotFound
-from efferent.common.domain.resources.file import File
 from efferent.common.files.store import FileStore
-
-LOOKUPS_AT_ONCE: Final = 8
-"""Files of one request that are looked up at the same time."""
 
 
 async def check_sources(
@@ -36,7 +30,7 @@ async def check_sources(
     wanted = list(dict.fromkeys(file_id for _, _, file_id in named))
     if len(wanted) > SOURCES_MAX:
         raise InvalidRequest(f"{list_name}: at most {SOURCES_MAX} different files are allowed")
-    found = await _looked_up(files, workspace_id, wanted)
+    found = await files.look_up(workspace_id, wanted)
     for place, block, file_id in named:
         match found[file_id]:
             case NotFound() as refusal:
@@ -55,18 +49,3 @@ def _named(event: EventDraft) -> Iterator[tuple[str, ImageBlock | DocumentBlock,
     for index, block in enumerate(event.content):
         if isinstance(block, ImageBlock | DocumentBlock) and (source := file_of(block)) is not None:
             yield f".content[{index}].source", block, source.file_id
-
-
-async def _looked_up(
-    files: FileStore, workspace_id: WorkspaceId, file_ids: Sequence[str]
-) -> dict[str, File | NotFound]:
-    turns = asyncio.Semaphore(LOOKUPS_AT_ONCE)
-
-    async def one(file_id: str) -> File | NotFound:
-        async with turns:
-            try:
-                return await files.get(workspace_id, file_id)
-            except NotFound as refusal:
-                return refusal
-
-    return dict(zip(file_ids, await asyncio.gather(*map(one, file_ids)), strict=True))

@@ -3,7 +3,8 @@
 So a record never names bytes that are not there. Bytes that no record names, left by a crash in between, are swept.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,8 @@ from efferent.common.domain.timestamp import Timestamp
 from efferent.common.files.media_types import extension_of, media_type_of
 from efferent.common.ports import BlobDigest, BlobStore, Clock, IdSource
 
+LOOKUPS_AT_ONCE: Final = 8
+"""Files of one request that are looked up at the same time."""
 _MIB: Final = 1024 * 1024
 
 
@@ -50,6 +53,20 @@ class FileStore:
         if loaded.data is None and loaded.sequence and await self._went_by_itself(workspace_id, file_id):
             raise files.expired(file_id)
         return files.existing(loaded.data, now)
+
+    async def look_up(self, workspace_id: WorkspaceId, file_ids: Iterable[str]) -> dict[str, File | NotFound]:
+        """What ``get`` says of each of several files: the file, or the refusal. Raises LogUnavailable."""
+        turns = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+
+        async def one(file_id: str) -> File | NotFound:
+            async with turns:
+                try:
+                    return await self.get(workspace_id, file_id)
+                except NotFound as refusal:
+                    return refusal
+
+        wanted = list(dict.fromkeys(file_ids))
+        return dict(zip(wanted, await asyncio.gather(*map(one, wanted)), strict=True))
 
     def content(self, file: File) -> AsyncGenerator[bytes]:
         """Its bytes, whoever asks: whether clients may have them is ``file.downloadable``. Raises BlobsUnavailable."""

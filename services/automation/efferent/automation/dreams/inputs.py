@@ -7,19 +7,17 @@ from efferent.automation.dreams.session import output_store_of, session_of
 from efferent.automation.dreams.transcript import transcript
 from efferent.automation.reactor import Desk
 from efferent.common.control.aggregates import Actor
-from efferent.common.domain.control.memory_store import CreateMemoryStore
+from efferent.common.domain.control.memory_store import NAME_LENGTH_MAX, CreateMemoryStore
+from efferent.common.domain.evolve import fold
 from efferent.common.domain.ids import MemoryStoreId, SessionId, WorkspaceId
-from efferent.common.domain.record import Record
 from efferent.common.domain.refusals import Conflict, NotFound
 from efferent.common.domain.resources.dream import Dream, DreamError, UpdateExisting
 from efferent.common.domain.resources.memory import MemoryStore, SessionActor, StoredMemory
 from efferent.common.memory.store import MEMORY_STORES, Author, MemoryStores
-from efferent.common.session_writing import folded
 
 STORE_BYTES_MAX: Final = 10_000_000
 """What all memories of the store that is read may have together."""
 NAME_SUFFIX: Final = " (dream)"
-_NAME_LENGTH_MAX: Final = 255
 
 
 class Unusable(Exception):
@@ -67,7 +65,7 @@ class DreamInputs:
         self, workspace_id: WorkspaceId, dream: Dream, source: MemoryStore, memories: list[StoredMemory]
     ) -> MemoryStore:
         actor, output_id = Actor(workspace_id), output_store_of(dream)
-        name = source.name[: _NAME_LENGTH_MAX - len(NAME_SUFFIX)] + NAME_SUFFIX
+        name = source.name[: NAME_LENGTH_MAX - len(NAME_SUFFIX)] + NAME_SUFFIX
         command = CreateMemoryStore(output_id, name, source.description, source.metadata)
         try:
             output = await MEMORY_STORES.change(self._desk.aggregates, actor, output_id, command)
@@ -85,11 +83,11 @@ class DreamInputs:
         return output
 
     async def _transcript(self, workspace_id: WorkspaceId, session_id: SessionId) -> str:
-        state, _ = await folded(self._desk.sessions, session_id)
+        records = [stored.record async for stored in self._desk.sessions.read(session_id)]
+        state = fold(None, records)
         if state is None or state.deleted or state.workspace_id != workspace_id:
             text = f"Session {session_id} does not exist any more."
             raise Unusable(DreamError(type="input_session_unavailable", message=text))
-        records: list[Record] = [stored.record async for stored in self._desk.sessions.read(session_id)]
         return transcript(records)
 
 

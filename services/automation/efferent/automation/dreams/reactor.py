@@ -156,6 +156,8 @@ class Dreams:
             outcome = None
         if outcome is None and self._is_late(dream):
             outcome = FailDream(_timeout(), usage)
+        if outcome is None and usage == dream.usage:
+            return dream
         return await self._change(workspace_id, dream, outcome or CountDream(usage))
 
     async def _close(self, dream: Dream) -> None:
