@@ -34,6 +34,11 @@ async def ended(client: AsyncAnthropic, dream_id: str) -> Any:
     return await until(lambda: client.beta.dreams.retrieve(dream_id), lambda dream: dream.status not in LIVE)
 
 
+async def running(client: AsyncAnthropic, dream_id: str) -> Any:
+    """The dream once it says that it runs, which is a moment after its session began."""
+    return await until(lambda: client.beta.dreams.retrieve(dream_id), lambda dream: dream.status == "running")
+
+
 async def archived(client: AsyncAnthropic, session_id: str) -> Any:
     return await until(lambda: client.beta.sessions.retrieve(session_id), lambda it: it.archived_at is not None)
 
@@ -117,6 +122,7 @@ async def test_it_writes_into_the_store_that_it_reads_and_no_other_may_meanwhile
         instructions=await told(model, write, {"text": "done", "gate": gate}),
     )
     await model.waiting(gate)
+    await running(client, dream.id)
     with pytest.raises(anthropic.ConflictError):
         await client.beta.dreams.create(inputs=inputs(store_id, session_id), model=MODEL, output_behavior=behavior)
     with pytest.raises(anthropic.BadRequestError, match="cannot be archived while its status is running"):
@@ -141,6 +147,7 @@ async def test_canceled_its_session_is_interrupted_and_archived(client: AsyncAnt
         inputs=inputs(store_id, session_id), model=MODEL, instructions=await told(model, {"text": "late", "gate": gate})
     )
     await model.waiting(gate)
+    await running(client, dream.id)
     canceled = await client.beta.dreams.cancel(dream.id)
     assert canceled.status == "canceled"
     assert canceled.ended_at is not None
