@@ -163,8 +163,9 @@ def test_a_certificate_that_can_be_used_is_told_from_one_that_cannot(
     assert (code, "cannot be used together" in found["TLS"][0]["text"]) == (1, True)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def nats_environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A server of its own for each test: one counts what the streams hold, and tests come in any order."""
     with serving(tmp_path_factory.mktemp("nats")) as spec:
         yield environ_of(spec, tmp_path_factory.mktemp("data"))
 
