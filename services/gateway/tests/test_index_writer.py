@@ -29,18 +29,43 @@ def writer(tmp_path: Path, written: "queue.Queue[Changes]") -> Iterator[IndexWri
     index.close()
 
 
-def test_after_a_large_transaction_the_next_gathers_though_somebody_waits(
+def test_after_a_large_transaction_the_next_gathers_until_what_is_wanted_is_there(
+    writer: IndexWriter, written: "queue.Queue[Changes]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("efferent.gateway.index_writer.PAUSE_MAX_S", 2 * WAIT_S)
+    writer.add(Changes(applied=1, records=1_000 * MANY_RECORDS))
+    assert written.get(timeout=WAIT_S).applied == 1
+    writer.hurry(3)
+    writer.hurry(5)
+    for sequence in range(2, 6):
+        writer.add(Changes(applied=sequence, records=1))
+    gathered = written.get(timeout=WAIT_S)
+    assert (gathered.applied, gathered.records) == (5, 4)
+
+
+def test_what_is_wanted_and_does_not_come_is_not_waited_for_longer_than_the_longest_pause(
     writer: IndexWriter, written: "queue.Queue[Changes]"
 ) -> None:
     writer.add(Changes(applied=1, records=1_000 * MANY_RECORDS))
     assert written.get(timeout=WAIT_S).applied == 1
     started_s = time.monotonic()
+    writer.hurry(6)
     for sequence in range(2, 6):
         writer.add(Changes(applied=sequence, records=1))
-        writer.hurry()
     gathered = written.get(timeout=WAIT_S)
     assert (gathered.applied, gathered.records) == (5, 4)
     assert time.monotonic() - started_s > PAUSE_MAX_S / 2
+
+
+def test_without_a_sequence_whatever_waits_is_written_now(
+    writer: IndexWriter, written: "queue.Queue[Changes]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("efferent.gateway.index_writer.PAUSE_MAX_S", 2 * WAIT_S)
+    writer.add(Changes(applied=1, records=1_000 * MANY_RECORDS))
+    assert written.get(timeout=WAIT_S).applied == 1
+    writer.add(Changes(applied=0, removals=1))
+    writer.hurry()
+    assert written.get(timeout=WAIT_S).removals == 1
 
 
 def test_after_a_small_transaction_the_next_is_written_at_once(

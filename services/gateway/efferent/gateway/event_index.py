@@ -14,6 +14,7 @@ from typing import Final
 
 import orjson
 
+from efferent.common import record_folding
 from efferent.common.domain.ids import SessionId
 from efferent.common.domain.resources.session_resource import MemoryStoreResource
 from efferent.common.domain.state import shown_status
@@ -238,7 +239,7 @@ class _Foreign(Exception):
 
 
 def _version(stream: str) -> str:
-    return f"{SCHEMA_VERSION} {code_version()} {stream}"
+    return f"{SCHEMA_VERSION} {code_version(record_folding)} {stream}"
 
 
 def _connect(path: Path) -> sqlite3.Connection:

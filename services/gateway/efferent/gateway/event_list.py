@@ -7,17 +7,14 @@ null; they have no position, so a page with other events on it may have to leave
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from efferent.common.domain.events import InputQueued, RequestAccepted
 from efferent.common.domain.events.user import QueuedInput
 from efferent.common.domain.ids import EventId, SessionId
 from efferent.common.ports import SessionLog
 from efferent.gateway.projected import EventQuery, Folded
-from efferent.gateway.public_events import BEFORE_ALL, Position, PublicEvent, events_of_stored
+from efferent.gateway.public_events import BEFORE_ALL, DELETED, Position, PublicEvent, events_of_stored
 from efferent.gateway.session_projection import SessionProjection
-
-_DELETED: Final = "session.deleted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +68,7 @@ async def _scan(log: SessionLog, query: EventQuery) -> list[PublicEvent]:
         found.extend(
             event
             for event in events_of_stored(stored)
-            if event.thread == query.thread and event.position > after and event.type != _DELETED
+            if event.thread == query.thread and event.position > after and event.type != DELETED
         )
         if len(found) >= query.limit:
             break

@@ -15,7 +15,7 @@ RETRY_S: Final = 1.0
 MANY_RECORDS: Final = 500
 """A transaction of so many records says that the log is being made up for, or that the load is high."""
 PAUSE_PER_RECORD_S: Final = 0.0002
-"""How long the next transaction then gathers, for each record of the last one, also when somebody waits."""
+"""How long the next transaction then gathers, for each record of the last one."""
 PAUSE_MAX_S: Final = 0.25
 """The most that a transaction gathers so: a session's row is written once for all of its records in it."""
 
@@ -39,23 +39,23 @@ class IndexWriter(threading.Thread):
         self._damaged = damaged
         self._changed = threading.Condition()
         self._waiting: Changes | None = None
-        self._is_urgent = False
+        self._wanted: int | None = None
         self._is_closed = False
-        self._pause_s = 0.0
+        self._gather_s = delay_s
 
     def add(self, changes: Changes) -> None:
         """Write this soon, together with what else comes until then."""
         with self._changed:
             if self._waiting is None:
                 self._waiting = changes
-                self._changed.notify()
             else:
                 self._waiting.merge(changes)
+            self._changed.notify()
 
-    def hurry(self) -> None:
-        """Somebody waits: write what waits now."""
+    def hurry(self, sequence: int = 0) -> None:
+        """Somebody waits for this sequence: write what waits as soon as it is there; without one, now."""
         with self._changed:
-            self._is_urgent = True
+            self._wanted = max(self._wanted or 0, sequence)
             self._changed.notify()
 
     def close(self) -> None:
@@ -84,11 +84,15 @@ class IndexWriter(threading.Thread):
     def _take(self) -> Changes | None:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting is not None or self._is_closed)
-            if self._pause_s:
-                self._changed.wait_for(lambda: self._is_closed, self._pause_s)
-            if not self._is_closed:
-                self._changed.wait_for(lambda: self._is_urgent or self._is_closed, self._delay_s)
-            changes, self._waiting, self._is_urgent = self._waiting, None, False
+            self._changed.wait_for(lambda: self._is_wanted() or self._is_closed, self._gather_s)
+            if self._is_wanted():
+                self._wanted = None
+            changes, self._waiting = self._waiting, None
             records = changes.records if changes is not None else 0
-            self._pause_s = min(records * PAUSE_PER_RECORD_S, PAUSE_MAX_S) if records >= MANY_RECORDS else 0.0
+            pause_s = min(records * PAUSE_PER_RECORD_S, PAUSE_MAX_S) if records >= MANY_RECORDS else 0.0
+            self._gather_s = max(self._delay_s, pause_s)
             return changes
+
+    def _is_wanted(self) -> bool:
+        """Whether somebody waits for what waits to be written, and for nothing that is still to come."""
+        return self._wanted is not None and self._waiting is not None and self._waiting.applied >= self._wanted

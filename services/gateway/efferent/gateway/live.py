@@ -13,9 +13,9 @@ from typing import Final, Protocol
 from efferent.common.domain.ids import SessionId
 from efferent.common.ports import SessionLog
 from efferent.gateway.errors import Overloaded
-from efferent.gateway.live_reader import DELETED, Reader
+from efferent.gateway.live_reader import Reader
 from efferent.gateway.previews import PreviewHold
-from efferent.gateway.public_events import PreviewFrame, PublicEvent, frame, parse_preview
+from efferent.gateway.public_events import DELETED, PreviewFrame, PublicEvent, frame, parse_preview
 
 MAILBOX_BYTES_MAX: Final = 1024 * 1024
 """Bytes that wait for one reader before it counts as behind."""

@@ -8,6 +8,7 @@ from efferent.common.domain.ids import SessionId
 from efferent.common.ports import SessionLog
 from efferent.gateway.public_events import (
     BEFORE_ALL,
+    DELETED,
     Position,
     PreviewFrame,
     PublicEvent,
@@ -19,8 +20,6 @@ from efferent.gateway.public_events import (
 CATCH_UP_CHUNK_BYTES: Final = 64 * 1024
 """Bytes read from the log that go out in one write."""
 HEARTBEAT: Final = b": heartbeat\n\n"
-DELETED: Final = "session.deleted"
-"""The type of the event that ends every stream of a session."""
 
 
 class Source(Protocol):

@@ -1,6 +1,6 @@
 """What the projection takes in, and what can be asked of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
@@ -48,6 +48,18 @@ class Changes:
     deletions: dict[SessionId, Deletion] = field(default_factory=dict)
     """Deletions that have still to be carried out."""
     deletions_done: set[SessionId] = field(default_factory=set)
+
+    def keep(self, session_id: SessionId, folded: Folded, listed: Iterable[tuple[int, Sequence[ListedEvent]]]) -> None:
+        """The session looks like this after records with these sequences and public events."""
+        self.events.extend((sequence, session_id, events) for sequence, events in listed if events)
+        self.states[session_id] = folded
+
+    def delete(self, session_id: SessionId, deletion: Deletion | None) -> None:
+        """Nothing of the session is to be kept; ``deletion``: what has still to be done for that."""
+        self.states.pop(session_id, None)
+        self.deleted.add(session_id)
+        if deletion is not None:
+            self.deletions[session_id] = deletion
 
     def merge(self, later: "Changes") -> None:
         """Take in what came after."""

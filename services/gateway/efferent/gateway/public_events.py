@@ -14,6 +14,8 @@ from efferent.common.codec import VERSION
 from efferent.common.domain.record import StoredRecord
 from efferent.common.ports import LogUnreadable
 
+DELETED: Final = "session.deleted"
+"""The type of a session's last event, which ends its streams."""
 _INTERNAL_PREFIX: Final = "internal."
 
 

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -20,16 +20,16 @@ from efferent.common.domain.evolve import fold
 from efferent.common.domain.ids import SessionId
 from efferent.common.domain.state import SessionState
 from efferent.common.ports import LogUnreadable, SessionLog
-from efferent.common.record_folding import Facts, SortedRecord, facts_of, fold_facts
+from efferent.common.record_folding import SortedRecord, fold_records
 from efferent.gateway.errors import Overloaded
 from efferent.gateway.event_index import EventIndex, delete_file, is_damage
 from efferent.gateway.index_writer import IndexWriter
 from efferent.gateway.progress import Progress
 from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
-from efferent.gateway.public_events import Position
+from efferent.gateway.public_events import DELETED, Position, parse_record
 from efferent.gateway.session_states import SessionStates
 
-RECORDS_WAITING_MAX: Final = 10_000
+RECORDS_WAITING_MAX: Final = 20_000
 """Records that wait to be written; the feed waits while there are more."""
 WRITE_DELAY_S: Final = 0.1
 """How long a record may wait for others to share its transaction, unless somebody asks for it."""
@@ -47,7 +47,6 @@ class CommittedRecord(NamedTuple):
     sequence: int
     previous: int
     content: SortedRecord
-    """What it says; its facts are decoded only when their effect is not known already."""
 
 
 class ProjectionBehind(Overloaded):
@@ -81,7 +80,6 @@ class SessionProjection:
         self._waiting_records = 0
         self._waiting_removals = 0
         self._progress = asyncio.Event()
-        self._waiting_requests = 0
         self._gone: OrderedDict[SessionId, Deletion | None] = OrderedDict()
         """Deleted sessions; with what is known of a deletion that may not be finished."""
 
@@ -122,28 +120,17 @@ class SessionProjection:
         """Take in committed records, in the order of the log. Raises LogUnavailable."""
         if not records or self._writer is None:
             return
-        await self._load_states(records)
-        changes = Changes(applied=records[-1].sequence, records=len(records))
-        facts = self._facts(records)
+        by_session: dict[SessionId, list[CommittedRecord]] = {}
         for record in records:
-            try:
-                known = facts.get(record.sequence)
-                folded = self._folded_next(record, known) or await self._fold(record, known)
-            except LogUnreadable as error:
-                where = {"session_id": record.session_id, "sequence": record.sequence}
-                _log.error("cannot fold a record: %s", error, extra=where)
-                continue
-            if folded is None or folded.state.deleted:
-                self.states.forget(record.session_id)
-                changes.states.pop(record.session_id, None)
-                changes.deleted.add(record.session_id)
-                deletion = self._deletion(record, folded)
-                if deletion is not None:
-                    changes.deletions[record.session_id] = deletion
-                continue
-            if record.content.listed:
-                changes.events.append((record.sequence, record.session_id, record.content.listed))
-            changes.states[record.session_id] = folded
+            by_session.setdefault(record.session_id, []).append(record)
+        await self._load_states(by_session)
+        changes = Changes(applied=records[-1].sequence, records=len(records))
+        for session_id, own in by_session.items():
+            folded = self._folded_together(session_id, own)
+            if folded is None:
+                await self._apply_one_by_one(own, changes)
+            else:
+                changes.keep(session_id, folded, [(record.sequence, record.content.listed) for record in own])
         for session_id, folded in changes.states.items():
             self.states.will_write(session_id, folded.sequence)
         self._waiting_records += len(records)
@@ -158,12 +145,8 @@ class SessionProjection:
             return
         if self._writer is None:
             raise ProjectionBehind
-        self._waiting_requests += 1
-        try:
-            self._writer.hurry()
-            await self.progress.reach(sequence, self._reach_deadline_s if deadline_s is None else deadline_s)
-        finally:
-            self._waiting_requests -= 1
+        self._writer.hurry(sequence)
+        await self.progress.reach(sequence, self._reach_deadline_s if deadline_s is None else deadline_s)
 
     async def stored(self, session_ids: Sequence[SessionId]) -> dict[SessionId, Folded]:
         """States as the file has them."""
@@ -220,38 +203,57 @@ class SessionProjection:
                 self.damaged.set()
             raise ProjectionBehind from error
 
-    async def _load_states(self, records: Sequence[CommittedRecord]) -> None:
-        missing = {
-            record.session_id for record in records if record.previous and self.states.get(record.session_id) is None
-        }
+    async def _load_states(self, records: Mapping[SessionId, Sequence[CommittedRecord]]) -> None:
+        missing = [
+            session_id
+            for session_id, (first, *_) in records.items()
+            if first.previous and not self.states.get(session_id)
+        ]
         if missing:
             for session_id, folded in (await self.stored(sorted(missing))).items():
                 self.states.put(session_id, folded)
 
-    def _facts(self, records: Sequence[CommittedRecord]) -> dict[int, Facts | None]:
-        """The facts of those records, by sequence, that are beyond what is known; None: not readable."""
-        news = [
-            record
-            for record in records
-            if (known := self.states.get(record.session_id)) is None or known.sequence < record.sequence
-        ]
-        decoded = facts_of([record.content for record in news])
-        return dict(zip((record.sequence for record in news), decoded, strict=True))
-
-    def _folded_next(self, record: CommittedRecord, facts: Facts | None) -> Folded | None:
-        """The state after the record when it is the one that follows the known state."""
-        known = self.states.get(record.session_id)
-        if facts is None or known is None or known.sequence != record.previous or record.session_id in self._gone:
+    def _folded_together(self, session_id: SessionId, records: Sequence[CommittedRecord]) -> Folded | None:
+        """The state after the records of a session that goes on; None when they have to be looked at one by one."""
+        if session_id in self._gone:
             return None
-        state = fold_facts(known.state, facts)
-        return self._keep(record.session_id, state, record.sequence) if state is not None else None
+        known = self.states.get(session_id)
+        state, sequence = known or (None, 0)
+        news = [record for record in records if record.sequence > sequence]
+        for record in news:
+            if record.previous != sequence:
+                return None
+            sequence = record.sequence
+        if news:
+            try:
+                state = fold_records(state, [record.content for record in news])
+            except LogUnreadable:
+                return None
+        if state is None or state.deleted:
+            return None
+        return self._keep(session_id, state, sequence) if news else known
+
+    async def _apply_one_by_one(self, records: Sequence[CommittedRecord], changes: Changes) -> None:
+        for record in records:
+            session_id = record.session_id
+            try:
+                folded = await self._fold(record)
+            except LogUnreadable as error:
+                where = {"session_id": session_id, "sequence": record.sequence}
+                _log.error("cannot fold a record: %s", error, extra=where)
+                continue
+            if folded is None or folded.state.deleted:
+                self.states.forget(session_id)
+                changes.delete(session_id, self._deletion(record, folded))
+            else:
+                changes.keep(session_id, folded, [(record.sequence, record.content.listed)])
 
     def _keep(self, session_id: SessionId, state: SessionState, sequence: int) -> Folded:
         folded = Folded(state, sequence)
         self.states.put(session_id, folded)
         return folded
 
-    async def _fold(self, record: CommittedRecord, facts: Facts | None) -> Folded | None:
+    async def _fold(self, record: CommittedRecord) -> Folded | None:
         """The newest known state of the record's session, at least up to the record; None when the session is gone.
 
         Raises LogUnreadable.
@@ -261,11 +263,9 @@ class SessionProjection:
         known = self.states.get(record.session_id)
         if known is not None and known.sequence >= record.sequence:
             return known
-        state, sequence = (known.state, known.sequence) if known is not None else (None, 0)
+        state, sequence = known or (None, 0)
         if sequence == record.previous:
-            if facts is None and (facts := facts_of([record.content])[0]) is None:
-                raise LogUnreadable("one of its events has no known shape")
-            state, sequence = fold_facts(state, facts), record.sequence
+            state, sequence = fold_records(state, [record.content]), record.sequence
         else:
             async for stored in self._log.read(record.session_id, after=sequence, reach=record.sequence):
                 state, sequence = fold(state, (stored.record,)), stored.sequence
@@ -275,12 +275,12 @@ class SessionProjection:
 
     def _deletion(self, record: CommittedRecord, folded: Folded | None) -> Deletion | None:
         """What has still to be done after the record, when it is the last one of a deleted session."""
-        listed, facts, _ = record.content
-        if not listed or listed[-1][1] != "session.deleted":
+        listed, payload = record.content.listed, record.content.payload
+        if not listed or listed[-1][1] != DELETED or payload is None:
             return None
         if folded is None:
             return self._gone.get(record.session_id)
-        last = orjson.dumps(next(fact for fact in reversed(facts) if fact["type"] == "session.deleted"))
+        last = orjson.dumps(parse_record(payload)[listed[-1][0]]["event"])
         return Deletion(record.session_id, folded.state.workspace_id, record.sequence, last)
 
     def _wrote(self, changes: Changes) -> None:
@@ -289,5 +289,3 @@ class SessionProjection:
         self._waiting_records -= changes.records
         self._waiting_removals -= changes.removals
         self._progress.set()
-        if self._waiting_requests and self._writer is not None:
-            self._writer.hurry()

@@ -49,8 +49,10 @@ SWEEP_INTERVAL_S: Final = 30.0
 CHECK_WAIT_S: Final = 1.0
 """How long readiness waits for the projection to reach what the log held when it was asked."""
 _RETRY_S: Final = 0.5
-_RECORDS_AT_ONCE: Final = 250
-"""Records that are taken in without serving anybody else in between."""
+_RECORDS_READ_AT_ONCE: Final = 250
+"""Records that are read without serving anybody else in between."""
+_RECORDS_FOLDED_AT_ONCE: Final = 1_000
+"""Records that are folded without serving anybody else in between: those of one session share a copy of its state."""
 
 _log = logging.getLogger(__name__)
 
@@ -174,40 +176,33 @@ class SessionServices:
             await asyncio.sleep(_RETRY_S)
 
     async def _take(self, batch: Sequence[RawRecord]) -> None:
-        for start in range(0, len(batch), _RECORDS_AT_ONCE):
+        for start in range(0, len(batch), _RECORDS_FOLDED_AT_ONCE):
             committed = []
-            for raw in batch[start : start + _RECORDS_AT_ONCE]:
-                try:
-                    session_id, _ = subjects.parse_session(raw.subject)
-                except subjects.BadSubject:
-                    continue
-                is_here = codec.claimed_key(raw.payload) is None
-                payload = raw.payload if is_here else await self._claimed(session_id, raw)
-                committed.append(self._committed(session_id, raw, payload))
-            await self.projection.apply([record for record in committed if record is not None])
-            await asyncio.sleep(0)  # requests are served in between while a long history is made up for
+            for number, raw in enumerate(batch[start : start + _RECORDS_FOLDED_AT_ONCE], 1):
+                record = await self._committed(raw)
+                if record is not None:
+                    committed.append(record)
+                if number % _RECORDS_READ_AT_ONCE == 0:
+                    await asyncio.sleep(0)  # requests are served in between while a long history is made up for
+            await self.projection.apply(committed)
+            await asyncio.sleep(0)
         self._passed = batch[-1].sequence
 
-    async def _claimed(self, session_id: SessionId, raw: RawRecord) -> bytes | None:
-        try:
-            return await self._payloads.resolve(raw.payload)
-        except LogUnreadable as error:
-            _log.error("unreadable record: %s", error, extra={"session_id": session_id, "sequence": raw.sequence})
-            return None
-
-    def _committed(self, session_id: SessionId, raw: RawRecord, payload: bytes | None) -> CommittedRecord | None:
+    async def _committed(self, raw: RawRecord) -> CommittedRecord | None:
         """Show the record to live readers, and prepare it for the projection; None when it cannot be read."""
-        if payload is None:
-            return None
         try:
-            entries = parse_record(payload)
-            content = sort_record(entries)
+            session_id, _ = subjects.parse_session(raw.subject)
+        except subjects.BadSubject:
+            return None
+        is_here = codec.claimed_key(raw.payload) is None
+        try:
+            payload = raw.payload if is_here else await self._payloads.resolve(raw.payload)
             if self.hub.is_watched(session_id):
-                self.hub.record(session_id, raw.sequence, public_events(raw.sequence, entries))
+                self.hub.record(session_id, raw.sequence, public_events(raw.sequence, parse_record(payload)))
+            return CommittedRecord(session_id, raw.sequence, raw.previous, sort_record(payload))
         except LogUnreadable as error:
             _log.error("unreadable record: %s", error, extra={"session_id": session_id, "sequence": raw.sequence})
             return None
-        return CommittedRecord(session_id, raw.sequence, raw.previous, content)
 
     async def _sweep(self) -> None:
         """Finish deletions that were left half done, first those that happened while this gateway was down."""
