@@ -42,16 +42,20 @@ class RequestFailed(Exception):
 
 
 class Headers(Mapping[str, str]):
-    """The headers of a message, as the server and we write them: looked up where they stand, for few are asked for."""
+    """The headers of a message that has no status, as the server and we write them.
 
-    __slots__ = ("_block",)
+    Looked up where they stand, for few are asked for.
+    """
+
+    __slots__ = ("block",)
 
     def __init__(self, block: bytes) -> None:
-        self._block = block.decode("utf-8", "replace")
+        self.block = block.decode("utf-8", "replace")
+        """All of them, each after a line end."""
 
     @override
     def get(self, name: str, default: Any = None, /) -> Any:
-        block = self._block
+        block = self.block
         start = block.find(f"\r\n{name}: ")
         if start < 0:
             return default
@@ -65,7 +69,7 @@ class Headers(Mapping[str, str]):
         return found
 
     def __iter__(self) -> Iterator[str]:
-        return (line.partition(": ")[0] for line in self._block.split("\r\n")[1:] if line)
+        return (line.partition(": ")[0] for line in self.block.split("\r\n")[1:] if line)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -82,7 +86,7 @@ class Message(NamedTuple):
     @property
     def status(self) -> str | None:
         """The status code of a message that the server made itself; None for an ordinary one."""
-        return self.headers.get("Status")
+        return None if isinstance(self.headers, Headers) else self.headers.get("Status")
 
 
 Deliver = Callable[[Message], None]
@@ -174,13 +178,15 @@ class _LeanParser(Parser):  # type: ignore[misc]  # the library has no types
             received, start = bytes(self.buf), 0
             self.buf.clear()
             while (line := _HEADED.match(received, start)) is not None:
-                head_at, end = line.end(), line.end() + int(line[5])
+                subject, sid, reply, head_bytes, all_bytes = line.groups(b"")
+                head_at = line.end()
+                end = head_at + int(all_bytes)
                 if len(received) < end + _LINE_END:
                     self.buf.extend(received[start:])
                     self._wanted_bytes = end + _LINE_END - start
                     return
-                start, data_at = end + _LINE_END, head_at + int(line[4])
-                message = (int(line[2]), line[1], line[3] or b"", received[data_at:end], received[head_at:data_at])
+                start, data_at = end + _LINE_END, head_at + int(head_bytes)
+                message = (int(sid), subject, reply, received[data_at:end], received[head_at:data_at])
                 if not self.nc.hand_over(*message):
                     await self.nc._process_msg(*message)
             self._wanted_bytes = 0

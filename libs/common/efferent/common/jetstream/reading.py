@@ -6,6 +6,7 @@ reach; where a page ends before it, the stream's leader is asked what comes next
 
 import asyncio
 import base64
+import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from efferent.common.jetstream import api, subjects
-from efferent.common.jetstream.connection import Connection, Message, RequestFailed
+from efferent.common.jetstream.connection import Connection, Headers, Message, RequestFailed
 from efferent.common.ports import LogUnavailable, RawRecord
 
 PAGE_RECORDS: Final = 1_000
@@ -24,6 +25,11 @@ EXPECTED_HEADER: Final = "Nats-Expected-Last-Subject-Sequence"
 FENCE_HEADER: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
 ID_HEADER: Final = "Nats-Msg-Id"
 
+_PLACE: Final = re.compile(
+    r"\r\nNats-Subject: ([^\r]+)\r\nNats-Sequence: (\d+)\r\n"
+    r"Nats-Time-Stamp: [^\r]+\r\n(?:Nats-Num-Pending: \d+\r\n)?Nats-Last-Sequence: (\d+)\r\n"
+)
+"""Where a record stands, as the server writes it in one piece."""
 _END_OF_BATCH: Final = "204"
 _NOT_FOUND: Final = "404"
 
@@ -165,23 +171,29 @@ class StreamReader:
             return _Page([], has_more=False)
         if end.status != _END_OF_BATCH:
             raise api.ApiError(int(end.status or 0), 0, end.headers.get("Description", "direct get failed"))
-        records = [raw_record(message) for message in messages]
-        if _has_hole(records, [*messages[1:], end]):
-            raise RequestFailed("an answer got lost on its way")
+        placed = [_placed_record(message) for message in messages]
+        records = [record for record, _ in placed]
+        before = [sequence for _, sequence in placed[1:]]
+        if [record.sequence for record in records] != [*before, int(end.headers["Nats-Last-Sequence"])]:
+            raise RequestFailed("an answer got lost on its way")  # each names the sequence of the one before it
         return _Page(records, has_more=bool(records) and int(end.headers.get("Nats-Num-Pending", 0)) > 0)
 
 
 def raw_record(message: Message) -> RawRecord:
     """The record in an answer to a direct get or in a republished message."""
+    return _placed_record(message)[0]
+
+
+def _placed_record(message: Message) -> tuple[RawRecord, int]:
+    """The record, and the sequence of the one that was sent before it."""
     headers = message.headers
-    return RawRecord(
-        int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data, int(headers.get(EXPECTED_HEADER, 0))
-    )
-
-
-def _has_hole(records: list[RawRecord], followers: list[Message]) -> bool:
-    """Each answer names the sequence of the one before it."""
-    return [record.sequence for record in records] != [int(it.headers["Nats-Last-Sequence"]) for it in followers]
+    previous = int(headers.get(EXPECTED_HEADER, 0))
+    place = _PLACE.search(headers.block) if isinstance(headers, Headers) else None
+    if place is None:
+        sequence, subject, before = headers["Nats-Sequence"], headers["Nats-Subject"], headers["Nats-Last-Sequence"]
+    else:
+        subject, sequence, before = place.groups()
+    return RawRecord(int(sequence), subject, message.data, previous), int(before)
 
 
 def _leader_record(message: dict[str, Any]) -> LeaderRecord:
