@@ -212,7 +212,7 @@ def test_writing_the_same_again_changes_nothing(tmp_path: Path) -> None:
     index = EventIndex.open(tmp_path / "x.sqlite", "stream")
     session_id = SessionId("sesn_1")
     event = (0, "user.message", None, "2026")
-    changes = Changes(applied=5, events=[(5, session_id, [event])])
+    changes = Changes(applied=5, events=[(session_id, 5, [event])])
     for _ in range(2):
         index.write(changes)
     assert index.positions(EventQuery(session_id, None, "asc", 10, until=9)) == [Position(5, 0)]

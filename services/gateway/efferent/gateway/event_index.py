@@ -22,12 +22,13 @@ from efferent.common.state_blob import code_version, dump_state, load_state
 from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
 from efferent.gateway.public_events import Position
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 _TABLES: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE records (sequence INTEGER PRIMARY KEY, session_id TEXT NOT NULL, events TEXT NOT NULL);
-CREATE INDEX records_by_session ON records (session_id, sequence);
+CREATE TABLE records (
+  session_id TEXT NOT NULL, sequence INTEGER NOT NULL, events TEXT NOT NULL, PRIMARY KEY (session_id, sequence)
+) WITHOUT ROWID;
 CREATE TABLE sessions (
   id TEXT PRIMARY KEY, workspace_id TEXT NOT NULL, agent_id TEXT NOT NULL, agent_version INTEGER NOT NULL,
   deployment_id TEXT, environment_id TEXT NOT NULL, status TEXT NOT NULL, created_at TEXT NOT NULL,
@@ -66,7 +67,7 @@ def _insert(table: str, columns: int) -> str:
     return f"INSERT INTO {table} SELECT {values} FROM json_each(?) WHERE true"  # noqa: S608  (fixed names)
 
 
-_INSERT_RECORDS: Final = _insert("records", 3) + " ON CONFLICT (sequence) DO NOTHING"
+_INSERT_RECORDS: Final = _insert("records", 3) + " ON CONFLICT (session_id, sequence) DO NOTHING"
 # Only what can change: the other columns' indexes stay untouched.
 _INSERT_SESSIONS: Final = _insert("sessions", 11) + (
     " ON CONFLICT (id) DO UPDATE SET agent_version = excluded.agent_version, status = excluded.status,"

@@ -40,7 +40,7 @@ class Changes:
     records: int = 0
     removals: int = 0
     """How many removals, by tombstones or deletions, are among the changes."""
-    events: list[tuple[int, SessionId, Sequence[ListedEvent]]] = field(default_factory=list)
+    events: list[tuple[SessionId, int, Sequence[ListedEvent]]] = field(default_factory=list)
     """The public events of each record, with its sequence."""
     states: dict[SessionId, Folded] = field(default_factory=dict)
     deleted: set[SessionId] = field(default_factory=set)
@@ -51,7 +51,7 @@ class Changes:
 
     def keep(self, session_id: SessionId, folded: Folded, listed: Iterable[tuple[int, Sequence[ListedEvent]]]) -> None:
         """The session looks like this after records with these sequences and public events."""
-        self.events.extend((sequence, session_id, events) for sequence, events in listed if events)
+        self.events.extend((session_id, sequence, events) for sequence, events in listed if events)
         self.states[session_id] = folded
 
     def delete(self, session_id: SessionId, deletion: Deletion | None) -> None:
