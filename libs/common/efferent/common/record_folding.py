@@ -130,7 +130,7 @@ class _TurnClaimed(Fact, tag="internal.turn_claimed", gc=False):
 
 class _InputQueued(Fact, tag="internal.input_queued", gc=False):
     event: msgspec.Raw
-    parts: ClassVar = {"event": _QUEUED_INPUT.validate_json}
+    parts: ClassVar = {"event": _QUEUED_INPUT.validator.validate_json}
 
 
 class _SessionCreated(Fact, tag="internal.session_created", gc=False, kw_only=True):
@@ -262,10 +262,11 @@ def fold_records(state: SessionState | None, records: Sequence[SortedRecord]) ->
 def _read(facts: list[Fact]) -> list[Event]:
     """The facts with all of their parts decoded."""
     for fact in facts:
-        for name, decode in fact.parts.items():
-            part = getattr(fact, name)
-            if isinstance(part, msgspec.Raw):
-                setattr(fact, name, decode(bytes(part)))
+        if fact.parts:
+            for name, decode in fact.parts.items():
+                part = getattr(fact, name)
+                if isinstance(part, msgspec.Raw):
+                    setattr(fact, name, decode(bytes(part)))
     return cast("list[Event]", facts)
 
 

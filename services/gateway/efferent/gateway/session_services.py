@@ -179,8 +179,9 @@ class SessionServices:
         for start in range(0, len(batch), _RECORDS_FOLDED_AT_ONCE):
             committed = []
             for number, raw in enumerate(batch[start : start + _RECORDS_FOLDED_AT_ONCE], 1):
-                record = await self._committed(raw)
-                if record is not None:
+                is_here = codec.claimed_key(raw.payload) is None
+                payload = raw.payload if is_here else await self._claimed(raw)
+                if payload is not None and (record := self._committed(raw, payload)) is not None:
                     committed.append(record)
                 if number % _RECORDS_READ_AT_ONCE == 0:
                     await asyncio.sleep(0)  # requests are served in between while a long history is made up for
@@ -188,20 +189,22 @@ class SessionServices:
             await asyncio.sleep(0)
         self._passed = batch[-1].sequence
 
-    async def _committed(self, raw: RawRecord) -> CommittedRecord | None:
+    async def _claimed(self, raw: RawRecord) -> bytes | None:
+        try:
+            return await self._payloads.resolve(raw.payload)
+        except LogUnreadable as error:
+            _tell_unreadable(raw, error)
+            return None
+
+    def _committed(self, raw: RawRecord, payload: bytes) -> CommittedRecord | None:
         """Show the record to live readers, and prepare it for the projection; None when it cannot be read."""
         try:
             session_id, _ = subjects.parse_session(raw.subject)
-        except subjects.BadSubject:
-            return None
-        is_here = codec.claimed_key(raw.payload) is None
-        try:
-            payload = raw.payload if is_here else await self._payloads.resolve(raw.payload)
             if self.hub.is_watched(session_id):
                 self.hub.record(session_id, raw.sequence, public_events(raw.sequence, parse_record(payload)))
             return CommittedRecord(session_id, raw.sequence, raw.previous, sort_record(payload))
-        except LogUnreadable as error:
-            _log.error("unreadable record: %s", error, extra={"session_id": session_id, "sequence": raw.sequence})
+        except (subjects.BadSubject, LogUnreadable) as error:
+            _tell_unreadable(raw, error)
             return None
 
     async def _sweep(self) -> None:
@@ -216,6 +219,10 @@ class SessionServices:
             except (LogError, BlobsUnavailable, NotReleased, Overloaded) as error:
                 _log.warning("deletions are not finished: %s", error)
             await asyncio.sleep(SWEEP_INTERVAL_S)
+
+
+def _tell_unreadable(raw: RawRecord, error: Exception) -> None:
+    _log.error("unreadable record: %s", error, extra={"subject": raw.subject, "sequence": raw.sequence})
 
 
 SESSIONS: Final = web.AppKey("efferent.sessions", SessionServices)

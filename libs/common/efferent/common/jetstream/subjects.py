@@ -58,13 +58,13 @@ def session_fence(session_id: SessionId) -> str:
 
 def parse_session(subject: str) -> tuple[SessionId, Side]:
     """Session and side of a subject of ``SESSIONS``. Raises BadSubject."""
-    match subject.split("."):
-        case ["session", session_id, "in"]:
-            return SessionId(session_id), "in"
-        case ["session", session_id, "out"]:
-            return SessionId(session_id), "out"
-        case _:
-            raise BadSubject(f"not the subject of a session: {subject}")
+    root, _, rest = subject.partition(".")
+    session_id, _, side = rest.partition(".")
+    if root == "session" and side == "out":
+        return SessionId(session_id), "out"
+    if root == "session" and side == "in":
+        return SessionId(session_id), "in"
+    raise BadSubject(f"not the subject of a session: {subject}")
 
 
 def control(kind: str, identifier: str, *, within: str | None = None) -> str:
