@@ -1,9 +1,9 @@
 """The kinds of resources that the control plane has, and where their aggregates live."""
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from efferent.common.domain.control.agent import AGENT
-from efferent.common.domain.control.aggregate import Kind
+from efferent.common.domain.control.aggregate import ORGANIZATION, Kind
 from efferent.common.domain.control.credential import CREDENTIAL
 from efferent.common.domain.control.deployment import DEPLOYMENT
 from efferent.common.domain.control.deployment_run import DEPLOYMENT_RUN
@@ -46,12 +46,31 @@ _BY_FAMILY: Final[dict[tuple[str, str], Kind[Any]]] = {
 
 def kind_at(subject: str) -> Kind[Any] | None:
     """The kind of the aggregate that lives under the subject; None when it is not one of the resources."""
+    place = place_of(subject)
+    return place.kind if place is not None else None
+
+
+class Place(NamedTuple):
+    """What the subject of an aggregate says."""
+
+    kind: Kind[Any] | None
+    """None when it is not one of the resources."""
+    family: str
+    set_id: str | None
+    """The set that a rule is about; None when there is none."""
+
+
+def place_of(subject: str) -> Place | None:
+    """What the subject says; None when it is not that of an aggregate."""
     try:
-        family, _, identifier = subjects.parse_control(subject)
+        family, set_id, identifier = subjects.parse_control(subject)
     except subjects.BadSubject:
         return None
     prefix, separator, _ = identifier.partition("_")
-    return _BY_FAMILY.get((family, prefix + separator))
+    kind = _BY_FAMILY.get((family, prefix + separator))
+    if set_id is None and kind is not None and kind.within == "organization":
+        set_id = ORGANIZATION
+    return Place(kind, family, set_id)
 
 
 def subject_of(kind: Kind[Any], workspace_id: WorkspaceId, identifier: str, within: str | None = None) -> str:

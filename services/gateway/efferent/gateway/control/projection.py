@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from efferent.common.control.aggregates import SetQuestion
-from efferent.common.control.kinds import kind_at
-from efferent.common.domain.control.aggregate import ORGANIZATION, Kind, SetFacts, UnreadableRecord
+from efferent.common.control.kinds import place_of
+from efferent.common.domain.control.aggregate import Kind, SetFacts, UnreadableRecord
 from efferent.common.domain.ids import WorkspaceId
 from efferent.common.domain.timestamp import Timestamp
-from efferent.common.jetstream import subjects
 from efferent.common.ports import ControlLog, RawRecord
 from efferent.gateway.control import tables
 from efferent.gateway.control.tables import Item, ListQuery, Row
@@ -174,10 +173,15 @@ class ControlProjection:
     def _apply(self, records: Sequence[RawRecord]) -> int:
         rows, sets, unreadable = list[Row](), dict[tuple[str, str], int](), 0
         for raw in records:
-            if (within := _set_of(raw)) is not None:
-                sets[within] = raw.sequence
+            place = place_of(raw.subject)
+            if place is None:
+                continue
+            if place.set_id is not None:
+                sets[place.family, place.set_id] = raw.sequence
+            if place.kind is None:
+                continue
             try:
-                rows += rows_of(raw)
+                rows += rows_of(place.kind, raw)
             except UnreadableRecord as error:
                 unreadable += 1
                 _log.error(
@@ -197,26 +201,13 @@ class ControlProjection:
         return unreadable
 
 
-def rows_of(raw: RawRecord) -> list[Row]:
-    """What the tables keep of a record; nothing for kinds that are not listed. Raises UnreadableRecord."""
-    kind = kind_at(raw.subject)
-    if kind is None:
-        return []
+def rows_of(kind: Kind[Any], raw: RawRecord) -> list[Row]:
+    """What the tables keep of a record of this kind. Raises UnreadableRecord."""
     record = kind.decode(raw.payload)
     rows = [_row(kind, record.data, record.workspace_id, raw.sequence, deleted=kind.is_deleted(record))]
     if (derived := kind.derived(record)) is not None:
         rows.append(_row(derived.kind, derived.data, record.workspace_id, raw.sequence, deleted=False))
     return rows
-
-
-def _set_of(raw: RawRecord) -> tuple[str, str] | None:
-    try:
-        family, set_id, _ = subjects.parse_control(raw.subject)
-    except subjects.BadSubject:
-        return None
-    if set_id is None and (kind := kind_at(raw.subject)) is not None and kind.within == "organization":
-        set_id = ORGANIZATION
-    return (family, set_id) if set_id is not None else None
 
 
 def _row(kind: Kind[Any], data: Any, workspace_id: WorkspaceId, sequence: int, *, deleted: bool) -> Row:

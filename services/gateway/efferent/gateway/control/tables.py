@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -45,8 +45,7 @@ CREATE TABLE sets (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One record as the tables keep it."""
 
     kind: str
@@ -229,7 +228,7 @@ def _write(connection: sqlite3.Connection, newest: Iterable[Row], versions: Iter
                 row.archived_at,
                 row.version,
                 row.name,
-                orjson.dumps(dict(row.facets)).decode(),
+                orjson.dumps(row.facets).decode(),
                 row.sequence,
                 row.body,
             )
