@@ -36,7 +36,7 @@ REBUILT_GROUP: Final = "projections, built again"
 WANTED: Final = ">= 20,000"
 _RECORDS_PER_SESSION: Final = 19
 _AT_ONCE: Final = 200
-_REBUILDS: Final = 3
+_REBUILDS: Final = 5
 _DEADLINE_S: Final = 300.0
 _CONTROL_KINDS: Final[tuple[Kind[Any], ...]] = (AGENT, DEPLOYMENT_RUN, FILE, DEPLOYMENT_RUN)
 """One in four is an agent, which is dear to read; the others are small."""
@@ -108,9 +108,7 @@ async def _control_rebuilt(stage: Stage, connection: Connection) -> Figure:
             rates.append(count / (time.perf_counter() - started_s))
         await follower.stop()
         await projection.close()
-    return Figure(
-        REBUILT_GROUP, f"control plane, {count:,} records", median(rates), "records/s", median(floors), WANTED
-    )
+    return Figure(REBUILT_GROUP, f"control plane, {count:,} records", median(rates), "records/s", median(floors))
 
 
 async def _fill_control(log: JetStreamControlLog, count: int) -> int:
