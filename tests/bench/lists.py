@@ -21,7 +21,8 @@ from efferent.common.domain.state import Running, SessionState
 from efferent.common.jetstream import streams, subjects
 from efferent.common.jetstream.connection import connect
 from efferent.common.testing.specification import START_US, Story, toolset
-from efferent.gateway.event_index import EventIndex, delete_file
+from efferent.gateway import sqlite_file
+from efferent.gateway.event_index import EventIndex
 from efferent.gateway.projected import Changes, Folded
 from efferent.gateway.session_services import INDEX_FILE
 from tests.bench.client import Client
@@ -125,7 +126,7 @@ async def _stream(data_dir: Path) -> str:
 
 def _write(path: Path, stream: str, count: int) -> None:
     """A file with so many sessions: half of the others are archived, and some have what the filters ask for."""
-    delete_file(path)
+    sqlite_file.delete(path)
     index, like = EventIndex.open(path, stream), Story([toolset()]).create().state
     for start in range(0, count, _ROWS_AT_ONCE):
         numbers = range(start, min(count, start + _ROWS_AT_ONCE))

@@ -19,10 +19,11 @@ from efferent.common.domain.ids import SessionId
 from efferent.common.domain.resources.session_resource import MemoryStoreResource
 from efferent.common.domain.state import shown_status
 from efferent.common.state_blob import code_version, dump_state, load_state
+from efferent.gateway import sqlite_file
 from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
 from efferent.gateway.public_events import Position
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 
 _TABLES: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -74,8 +75,6 @@ _INSERT_SESSIONS: Final = _insert("sessions", 11) + (
     " archived_at = excluded.archived_at, sequence = excluded.sequence, state = excluded.state"
 )
 
-_SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
-
 
 class EventIndex:
     """One connection to the file. Used by one thread at a time."""
@@ -88,8 +87,8 @@ class EventIndex:
         """Open the file; make it anew when it is missing, damaged, of another stream, or written by other code."""
         with contextlib.suppress(sqlite3.DatabaseError, _Foreign):
             return cls._existing(path, stream)
-        delete_file(path)
-        connection = _connect(path)
+        sqlite_file.delete(path)
+        connection = sqlite_file.connect(path, isolation_level="DEFERRED")
         connection.executescript(_TABLES)
         connection.execute("INSERT INTO meta VALUES ('version', ?)", (_version(stream),))
         connection.commit()
@@ -97,7 +96,7 @@ class EventIndex:
 
     @classmethod
     def _existing(cls, path: Path, stream: str) -> "EventIndex":
-        connection = _connect(path)
+        connection = sqlite_file.connect(path, isolation_level="DEFERRED")
         try:
             rows = dict(connection.execute("SELECT key, value FROM meta").fetchall())
             if rows.get("version") != _version(stream):
@@ -222,12 +221,6 @@ class EventIndex:
         self._connection.close()
 
 
-def delete_file(path: Path) -> None:
-    """Delete the file and what SQLite keeps beside it. Nobody may have it open."""
-    for suffix in _SUFFIXES:
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether the error says that the file is worth nothing, and not that it cannot be used right now."""
     if isinstance(error, sqlite3.OperationalError):
@@ -241,19 +234,6 @@ class _Foreign(Exception):
 
 def _version(stream: str) -> str:
     return f"{SCHEMA_VERSION} {code_version(record_folding)} {stream}"
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    # Used from a thread of its own, opened in another: one at a time, which EventIndex demands of its callers.
-    connection = sqlite3.connect(path, check_same_thread=False, timeout=5.0)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        # No fsync at commits: what a power cut takes is folded again from the log.
-        connection.execute("PRAGMA synchronous = NORMAL")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def _folded(state: str, sequence: int) -> Folded:

@@ -21,8 +21,9 @@ from efferent.common.domain.ids import SessionId
 from efferent.common.domain.state import SessionState
 from efferent.common.ports import LogUnreadable, SessionLog
 from efferent.common.record_folding import SortedRecord, fold_records
+from efferent.gateway import sqlite_file
 from efferent.gateway.errors import Overloaded
-from efferent.gateway.event_index import EventIndex, delete_file, is_damage
+from efferent.gateway.event_index import EventIndex, is_damage
 from efferent.gateway.index_writer import IndexWriter
 from efferent.gateway.progress import Progress
 from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
@@ -87,7 +88,7 @@ class SessionProjection:
         """Open the file of this stream, or make it anew; returns the sequence to follow the stream from."""
         self.damaged.clear()
         if anew:
-            delete_file(self._path)
+            sqlite_file.delete(self._path)
         self._waiting_records = self._waiting_removals = 0
         self._read_thread = ThreadPoolExecutor(1, thread_name_prefix="session-index-reader")
         self._writing_index = await asyncio.to_thread(EventIndex.open, self._path, stream)

@@ -16,12 +16,12 @@ import orjson
 from efferent.common.domain.control.aggregate import SetFacts
 from efferent.common.domain.ids import WorkspaceId
 from efferent.common.domain.timestamp import Timestamp
+from efferent.gateway import sqlite_file
 from efferent.gateway.cursors import Order
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 """Goes up with every change of the tables or of what is written into them."""
 
-_BUSY_TIMEOUT_S: Final = 5.0
 # Rows with bodies are long: ``WITHOUT ROWID`` would make writing them three times as dear. What is asked of a whole set
 # is answered from its index alone.
 _SCHEMA: Final = """
@@ -127,9 +127,8 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
 def create(path: Path) -> sqlite3.Connection:
     """Make an empty file in the place of whatever is there."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
-    connection = _connect(path)
+    sqlite_file.delete(path)
+    connection = sqlite_file.connect(path, isolation_level=None)
     with connection:
         connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
     return connection
@@ -137,26 +136,15 @@ def create(path: Path) -> sqlite3.Connection:
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """A second connection that only reads."""
-    connection = _connect(path)
+    connection = sqlite_file.connect(path, isolation_level=None)
     connection.execute("PRAGMA query_only = ON")
-    return connection
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False, isolation_level=None)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-    except BaseException:
-        connection.close()
-        raise
     return connection
 
 
 def _open_existing(path: Path) -> sqlite3.Connection:
     if not path.exists():
         raise Unusable
-    connection = _connect(path)
+    connection = sqlite_file.connect(path, isolation_level=None)
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
