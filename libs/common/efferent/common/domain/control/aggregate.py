@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any, Final, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import to_json
 
 from efferent.common.domain.content import Shape
 from efferent.common.domain.ids import ApiKeyId, Prefix, WorkspaceId
@@ -173,8 +174,7 @@ class Kind[R: Resource]:
 
     def shown(self, data: R) -> bytes:
         """The resource as clients get it, as JSON."""
-        model = data if self.show is None else self.show(data)
-        return model.model_dump_json().encode()
+        return to_json(data if self.show is None else self.show(data))
 
     def encode(self, change: Change[R], *, at: Timestamp, workspace_id: WorkspaceId, actor: ApiKeyId | None) -> bytes:
         """Write what was decided."""

@@ -72,4 +72,4 @@ def session_files(session_id: SessionId) -> str:
 
 def metadata(file: File) -> FileMetadata:
     """What clients get of a file."""
-    return FileMetadata.model_construct(**{name: getattr(file, name) for name in FileMetadata.model_fields})
+    return FileMetadata(**{name: getattr(file, name) for name in FileMetadata.model_fields})
