@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import sqlite3
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -11,13 +13,18 @@ from efferent.common.domain.commands import DeleteSession
 from efferent.common.domain.events import AgentToolUse
 from efferent.common.domain.events.agent import Permission
 from efferent.common.domain.ids import SessionId
+from efferent.common.domain.record import StoredRecord
 from efferent.common.jetstream import subjects
+from efferent.common.jetstream.subjects import parse_session
+from efferent.common.ports import SessionLog
+from efferent.common.record_folding import sort_record
 from efferent.common.state_blob import dump_state, load_state
 from efferent.gateway import index_writer, session_projection
 from efferent.gateway.errors import Overloaded
 from efferent.gateway.event_index import EventIndex
 from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
 from efferent.gateway.public_events import Position
+from efferent.gateway.session_projection import CommittedRecord, SessionProjection
 from efferent.gateway.session_services import INDEX_FILE, SessionServices
 from efferent.gateway.session_states import SessionStates
 from services.gateway.tests.session_rig import WAIT_S, WORKSPACE, Make, Rig, build, message, rig
@@ -162,6 +169,62 @@ async def test_a_straggling_record_does_not_bring_a_deleted_session_back(tmp_pat
         made.services.projection.remove([Deletion(session_id, WORKSPACE, 1, b"{}")])
         await made.create_input(session_id, "straggler")
         assert await all_sessions(made.services) == []
+
+
+class Interfering:
+    """A log that does ``meanwhile`` before a session is read."""
+
+    def __init__(self, log: SessionLog, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        self._log = log
+        self._meanwhile = meanwhile
+
+    async def read(self, session_id: SessionId, *, after: int, reach: int) -> AsyncGenerator[StoredRecord]:
+        await self._meanwhile()
+        async for stored in self._log.read(session_id, after=after, reach=reach):
+            yield stored
+
+
+async def test_a_session_removed_while_records_of_others_are_read_is_not_brought_back(tmp_path: Path) -> None:
+    async with rig(tmp_path) as made:
+        removed, kept = await made.create(message("one")), await made.create(message("one"))
+        await made.create_input(kept, "two")
+        batch = await anext(made.services.feed.follow(after=0))
+        records = [
+            CommittedRecord(parse_session(raw.subject)[0], raw.sequence, raw.previous, sort_record(raw.payload))
+            for raw in batch
+        ]
+        assert [record.session_id for record in records] == [removed, kept, kept]
+
+        async def remove() -> None:
+            projection.remove([Deletion(removed, WORKSPACE, 1, b"{}")])
+            await projection.settle()
+
+        log = cast("SessionLog", Interfering(made.log, remove))
+        projection = SessionProjection(tmp_path / "again.sqlite", log)
+        await projection.open("stream")
+        await projection.apply([records[0], records[2]], until=records[2].sequence)
+        await projection.reach(records[2].sequence)
+        found = await projection.sessions(SessionQuery(WORKSPACE, "asc", 100))
+        assert [folded.state.session_id for folded in found] == [kept]
+        assert found[0] == (await made.services.store.load(kept, WORKSPACE))
+        await projection.close()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"not json",
+        b'{"v":2,"entries":[]}',
+        b'{"v":1,"id":"rec_x","entries":[{"event":{"type":"no.such","id":"x","processed_at":"x"}}]}',
+        b'{"v":1,"blob":"sesn_x/records/rec_x","id":"rec_x"}',
+    ],
+)
+async def test_a_last_record_that_cannot_be_read_does_not_hold_up_lists(tmp_path: Path, payload: bytes) -> None:
+    async with rig(tmp_path) as made:
+        session_id = await made.create(message("one"))
+        await made.connection.request(subjects.session(session_id, "out"), payload, timeout_s=WAIT_S)
+        assert await all_sessions(made.services) == [session_id]
+        assert await made.services.check() is None
 
 
 async def test_only_so_many_deleted_sessions_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,17 +46,20 @@ class IndexWriter(threading.Thread):
     def add(self, changes: Changes) -> None:
         """Write this soon, together with what else comes until then."""
         with self._changed:
+            is_first = self._waiting is None
             if self._waiting is None:
                 self._waiting = changes
             else:
                 self._waiting.merge(changes)
-            self._changed.notify()
+            if is_first or self._is_wanted():
+                self._changed.notify()
 
     def hurry(self, sequence: int = 0) -> None:
         """Somebody waits for this sequence: write what waits as soon as it is there; without one, now."""
         with self._changed:
             self._wanted = max(self._wanted or 0, sequence)
-            self._changed.notify()
+            if self._is_wanted():
+                self._changed.notify()
 
     def close(self) -> None:
         """Write what waits, then end."""

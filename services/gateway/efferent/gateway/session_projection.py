@@ -117,21 +117,26 @@ class SessionProjection:
                 index.close()
         self._reader = self._writing_index = None
 
-    async def apply(self, records: Sequence[CommittedRecord]) -> None:
-        """Take in committed records, in the order of the log. Raises LogUnavailable."""
-        if not records or self._writer is None:
+    async def apply(self, records: Sequence[CommittedRecord], *, until: int) -> None:
+        """Take in committed records, in the order of the log; there are no others up to ``until`` that can be read.
+
+        Raises LogUnavailable.
+        """
+        if self._writer is None:
             return
         by_session: dict[SessionId, list[CommittedRecord]] = {}
         for record in records:
             by_session.setdefault(record.session_id, []).append(record)
         await self._load_states(by_session)
-        changes = Changes(applied=records[-1].sequence, records=len(records))
+        changes = Changes(applied=until, records=len(records))
         for session_id, own in by_session.items():
             folded = self._folded_together(session_id, own)
             if folded is None:
                 await self._apply_one_by_one(own, changes)
             else:
                 changes.keep(session_id, folded, [(record.sequence, record.content.listed) for record in own])
+        for session_id in changes.states.keys() & self._gone.keys():  # removed while others were waited for
+            changes.delete(session_id, None)
         for session_id, folded in changes.states.items():
             self.states.will_write(session_id, folded.sequence)
         self._waiting_records += len(records)

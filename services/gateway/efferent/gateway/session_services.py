@@ -177,15 +177,15 @@ class SessionServices:
 
     async def _take(self, batch: Sequence[RawRecord]) -> None:
         for start in range(0, len(batch), _RECORDS_FOLDED_AT_ONCE):
-            committed = []
-            for number, raw in enumerate(batch[start : start + _RECORDS_FOLDED_AT_ONCE], 1):
+            committed, together = [], batch[start : start + _RECORDS_FOLDED_AT_ONCE]
+            for number, raw in enumerate(together, 1):
                 is_here = codec.claimed_key(raw.payload) is None
                 payload = raw.payload if is_here else await self._claimed(raw)
                 if payload is not None and (record := self._committed(raw, payload)) is not None:
                     committed.append(record)
                 if number % _RECORDS_READ_AT_ONCE == 0:
                     await asyncio.sleep(0)  # requests are served in between while a long history is made up for
-            await self.projection.apply(committed)
+            await self.projection.apply(committed, until=together[-1].sequence)
             await asyncio.sleep(0)
         self._passed = batch[-1].sequence
 
