@@ -22,9 +22,9 @@ from efferent.common.jetstream import streams, subjects
 from efferent.common.jetstream.connection import connect
 from efferent.common.testing.specification import START_US, Story, toolset
 from efferent.gateway import sqlite_file
-from efferent.gateway.event_index import EventIndex
-from efferent.gateway.projected import Changes, Folded
-from efferent.gateway.session_services import INDEX_FILE
+from efferent.gateway.sessions.event_index import EventIndex
+from efferent.gateway.sessions.projected import Changes, Folded
+from efferent.gateway.sessions.services import INDEX_FILE
 from tests.bench.client import Client
 from tests.bench.figures import Figure, median
 from tests.bench.stage import Stage

@@ -28,7 +28,7 @@ from efferent.common.runtime.service import settle_garbage
 from efferent.common.testing.specification import Story, message, say, toolset
 from efferent.gateway.control.following import ControlFollower
 from efferent.gateway.control.projection import ControlProjection
-from efferent.gateway.session_services import SessionParts, SessionServices
+from efferent.gateway.sessions.services import SessionParts, SessionServices
 from tests.bench.figures import Figure, median
 from tests.bench.stage import Stage
 

@@ -25,7 +25,7 @@ from efferent.common.runtime.settings import HostSettings, NatsSettings
 from efferent.common.secrets.root_key import SecretSettings
 from efferent.gateway.app import Gateway, build
 from efferent.gateway.context import CONTEXT, GatewayContext
-from efferent.gateway.session_services import SessionServices
+from efferent.gateway.sessions.services import SessionServices
 from efferent.gateway.settings import GatewaySettings
 from services.gateway.tests.session_rig import CLOCK, SEEDS, WAIT_S, Brain
 

@@ -61,9 +61,9 @@ from efferent.common.jetstream.feed import JetStreamFeed
 from efferent.common.jetstream.session_log import JetStreamSessionLog
 from efferent.common.runtime import nats_server
 from efferent.common.runtime.clock import RandomSeeds, SystemClock
-from efferent.gateway.live_reader import Reader
-from efferent.gateway.projected import Deletion
-from efferent.gateway.session_services import SessionParts, SessionServices
+from efferent.gateway.sessions.projected import Deletion
+from efferent.gateway.sessions.services import SessionParts, SessionServices
+from efferent.gateway.streams.live_reader import Reader
 
 WORKSPACE: Final = WorkspaceId("wrkspc_test")
 SEEDS: Final = RandomSeeds()

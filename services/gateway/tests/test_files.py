@@ -20,8 +20,8 @@ from efferent.common.files.store import FileStore
 from efferent.common.ports import Clock
 from efferent.common.runtime.clock import SystemClock
 from efferent.common.runtime.metrics import Metrics
-from efferent.gateway import multipart
-from efferent.gateway.file_services import FileSettings
+from efferent.gateway.files import multipart
+from efferent.gateway.files.services import FileSettings
 from services.gateway.tests.gateway_rig import SEEDS, VERSION, Answer, Served, ServerAddress, serve
 
 PARSE: Final = "Failed to parse request: "

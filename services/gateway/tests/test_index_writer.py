@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from efferent.gateway.event_index import EventIndex
-from efferent.gateway.index_writer import MANY_RECORDS, PAUSE_MAX_S, IndexWriter
-from efferent.gateway.projected import Changes
+from efferent.gateway.sessions.event_index import EventIndex
+from efferent.gateway.sessions.index_writer import MANY_RECORDS, PAUSE_MAX_S, IndexWriter
+from efferent.gateway.sessions.projected import Changes
 
 WAIT_S = 20.0
 
@@ -32,7 +32,7 @@ def writer(tmp_path: Path, written: "queue.Queue[Changes]") -> Iterator[IndexWri
 def test_after_a_large_transaction_the_next_gathers_until_what_is_wanted_is_there(
     writer: IndexWriter, written: "queue.Queue[Changes]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("efferent.gateway.index_writer.PAUSE_MAX_S", 2 * WAIT_S)
+    monkeypatch.setattr("efferent.gateway.sessions.index_writer.PAUSE_MAX_S", 2 * WAIT_S)
     writer.add(Changes(applied=1, records=1_000 * MANY_RECORDS))
     assert written.get(timeout=WAIT_S).applied == 1
     writer.hurry(3)
@@ -60,7 +60,7 @@ def test_what_is_wanted_and_does_not_come_is_not_waited_for_longer_than_the_long
 def test_without_a_sequence_whatever_waits_is_written_now(
     writer: IndexWriter, written: "queue.Queue[Changes]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("efferent.gateway.index_writer.PAUSE_MAX_S", 2 * WAIT_S)
+    monkeypatch.setattr("efferent.gateway.sessions.index_writer.PAUSE_MAX_S", 2 * WAIT_S)
     writer.add(Changes(applied=1, records=1_000 * MANY_RECORDS))
     assert written.get(timeout=WAIT_S).applied == 1
     writer.add(Changes(applied=0, removals=1))

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from efferent.common.testing.fake_clock import FakeClock
+from efferent.gateway.access.rate_limits import RateLimits
 from efferent.gateway.errors import RateLimited
-from efferent.gateway.rate_limits import RateLimits
 from services.gateway.tests.gateway_rig import Served, ServerAddress, serve
 
 

@@ -17,7 +17,7 @@ from efferent.common.runtime.clock import RandomSeeds, SystemClock
 from efferent.common.testing.fake_clock import FakeClock
 from efferent.common.testing.in_memory_log import InMemoryControlLog
 from efferent.common.testing.in_memory_stream import InMemoryStream
-from efferent.gateway.key_ring import KeyRing
+from efferent.gateway.access.key_ring import KeyRing
 from services.gateway.tests.session_api import Api, api
 from services.gateway.tests.session_rig import WAIT_S
 

@@ -19,14 +19,15 @@ from efferent.common.jetstream.subjects import parse_session
 from efferent.common.ports import SessionLog
 from efferent.common.record_folding import sort_record
 from efferent.common.state_blob import dump_state, load_state
-from efferent.gateway import index_writer, session_projection
 from efferent.gateway.errors import Overloaded
-from efferent.gateway.event_index import EventIndex
-from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
-from efferent.gateway.public_events import Position
-from efferent.gateway.session_projection import CommittedRecord, SessionProjection
-from efferent.gateway.session_services import INDEX_FILE, SessionServices
-from efferent.gateway.session_states import SessionStates
+from efferent.gateway.sessions import index_writer
+from efferent.gateway.sessions import projection as session_projection
+from efferent.gateway.sessions.event_index import EventIndex
+from efferent.gateway.sessions.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
+from efferent.gateway.sessions.projection import CommittedRecord, SessionProjection
+from efferent.gateway.sessions.public_events import Position
+from efferent.gateway.sessions.services import INDEX_FILE, SessionServices
+from efferent.gateway.sessions.states import SessionStates
 from services.gateway.tests.session_rig import WAIT_S, WORKSPACE, Make, Rig, build, message, rig
 
 

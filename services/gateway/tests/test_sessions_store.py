@@ -14,8 +14,8 @@ from efferent.common.domain.refusals import InvalidRequest
 from efferent.common.jetstream.session_log import JetStreamSessionLog
 from efferent.common.ports import LogConflict
 from efferent.gateway.errors import NotFound, Overloaded
-from efferent.gateway.projected import Folded
-from efferent.gateway.session_store import SessionStore
+from efferent.gateway.sessions.projected import Folded
+from efferent.gateway.sessions.store import SessionStore
 from services.gateway.tests.session_rig import CLOCK, SEEDS, WORKSPACE, Rig, message, retitled, rig
 
 

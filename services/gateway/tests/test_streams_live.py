@@ -8,9 +8,9 @@ import pytest
 
 from efferent.common.domain.events import AgentMessage
 from efferent.common.domain.ids import EventId, SessionId, ThreadId
-from efferent.gateway.live import LiveHub, TooManyReaders
-from efferent.gateway.live_reader import HEARTBEAT, Reader
-from efferent.gateway.public_events import Position, PublicEvent
+from efferent.gateway.sessions.public_events import Position, PublicEvent
+from efferent.gateway.streams.live import LiveHub, TooManyReaders
+from efferent.gateway.streams.live_reader import HEARTBEAT, Reader
 from services.gateway.tests.session_rig import WAIT_S, Rig, frames_of, message, read_until, retitled, rig
 
 TURN = [

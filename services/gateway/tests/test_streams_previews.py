@@ -1,7 +1,7 @@
 """The hold: previews in step with the log, and nothing but prefixes."""
 
-from efferent.gateway.previews import FINISHED_MAX, PreviewHold
-from efferent.gateway.public_events import Position, PreviewFrame, PublicEvent, parse_preview
+from efferent.gateway.sessions.public_events import Position, PreviewFrame, PublicEvent, parse_preview
+from efferent.gateway.streams.previews import FINISHED_MAX, PreviewHold
 
 
 def preview(after: int, event_id: str, starts: str | None = None) -> PreviewFrame:

@@ -9,7 +9,7 @@ import pytest
 
 from efferent.common.domain.ids import EventId, SessionId
 from efferent.common.jetstream import subjects
-from efferent.gateway import sse
+from efferent.gateway.streams import sse
 from services.gateway.tests.session_api import Api, api
 from services.gateway.tests.session_rig import WAIT_S, frames_of
 from services.gateway.tests.test_streams_live import TURN, delta_of, start_of

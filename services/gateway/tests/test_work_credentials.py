@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from efferent.common import api_keys
+from efferent.gateway.access.principals import ALLOWED, allowed_on
 from efferent.gateway.app import all_routes
 from efferent.gateway.beta import MEMORY
-from efferent.gateway.principals import ALLOWED, allowed_on
 from services.gateway.tests.gateway_rig import BETA, VERSION, ServerAddress
 from services.gateway.tests.work_rig import Queue, queue_on
 

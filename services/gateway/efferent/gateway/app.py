@@ -29,14 +29,15 @@ from efferent.common.runtime.metrics import Metrics
 from efferent.common.session_resources import ResourceAttacher
 from efferent.common.skills.store import SkillStore
 from efferent.gateway import middleware, readiness_checks
+from efferent.gateway.access.authorisation import Authorisation
+from efferent.gateway.access.key_ring import KEYS, KeyRing
 from efferent.gateway.adapters.hands import GatewayHands
-from efferent.gateway.authorisation import Authorisation
 from efferent.gateway.context import CONTEXT, GatewayContext, Readiness
 from efferent.gateway.control.following import ControlFollower
 from efferent.gateway.control.projection import ControlProjection
-from efferent.gateway.file_services import FileServices
+from efferent.gateway.files.services import FileServices
+from efferent.gateway.files.storage_room import StorageRoom
 from efferent.gateway.http_server import HttpServer
-from efferent.gateway.key_ring import KEYS, KeyRing
 from efferent.gateway.log_health import LogHealth, WatchedControlLog, WatchedSessionLog
 from efferent.gateway.routes import (
     agents,
@@ -63,10 +64,9 @@ from efferent.gateway.routes import (
     webhooks,
     work,
 )
-from efferent.gateway.session_deletion import Sandboxes
-from efferent.gateway.session_services import SESSIONS, SessionParts, SessionServices
+from efferent.gateway.sessions.deletion import Sandboxes
+from efferent.gateway.sessions.services import SESSIONS, SessionParts, SessionServices
 from efferent.gateway.settings import GatewaySettings
-from efferent.gateway.storage_room import StorageRoom
 from efferent.gateway.vault_services import VaultServices
 from efferent.gateway.work.services import WORK, WorkParts, WorkServices
 

@@ -14,9 +14,9 @@ from efferent.common.model_config import ModelConfigs
 from efferent.common.ports import BlobStore, Clock, ControlLog, Feed, IdSource, SessionLog
 from efferent.common.runtime.metrics import Metrics
 from efferent.common.session_resources import ResourceAttacher
+from efferent.gateway.access.principals import ApiKeyHolder, Principal
 from efferent.gateway.control.projection import ControlProjection
-from efferent.gateway.file_services import FileServices
-from efferent.gateway.principals import ApiKeyHolder, Principal
+from efferent.gateway.files.services import FileServices
 from efferent.gateway.settings import GatewaySettings
 from efferent.gateway.vault_services import VaultServices
 

@@ -12,13 +12,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from efferent.common.domain import ids
-from efferent.gateway.auth import authenticate, check_workspace
-from efferent.gateway.authorisation import Authorisation
+from efferent.gateway.access.auth import authenticate, check_workspace
+from efferent.gateway.access.authorisation import Authorisation
+from efferent.gateway.access.key_ring import KeyRing
+from efferent.gateway.access.rate_limits import RateLimits
 from efferent.gateway.beta import check_beta, check_version
 from efferent.gateway.context import CALLER, REQUEST_ID, GatewayContext
 from efferent.gateway.errors import InternalError, as_api_error, to_response
-from efferent.gateway.key_ring import KeyRing
-from efferent.gateway.rate_limits import RateLimits
 
 API_PREFIX: Final = "/v1/"
 PROBES: Final = ("/healthz", "/readyz", "/metrics")

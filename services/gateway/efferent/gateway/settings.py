@@ -14,7 +14,7 @@ from efferent.common.runtime.settings import (
     OrganizationSettings,
 )
 from efferent.common.secrets.root_key import SecretSettings
-from efferent.gateway.file_services import FileSettings
+from efferent.gateway.files.services import FileSettings
 
 MIB: Final = 1024 * 1024
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Final
 
 from efferent.common.domain.ids import SessionId
 from efferent.common.ports import Clock
-from efferent.gateway.session_deletion import NotReleased
+from efferent.gateway.sessions.deletion import NotReleased
 
 if TYPE_CHECKING:
     import grpc.aio

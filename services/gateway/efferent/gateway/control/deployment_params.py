@@ -20,15 +20,15 @@ from efferent.common.domain.resources.deployment import (
     SystemEvent,
 )
 from efferent.common.session_creation import AgentChoice
-from efferent.gateway.budget_params import BudgetParams
-from efferent.gateway.event_params import (
+from efferent.gateway.sessions.budget_params import BudgetParams
+from efferent.gateway.sessions.event_params import (
     SystemMessageParams,
     UserDefineOutcomeParams,
     UserMessageParams,
     check_file_documents,
     draft_at,
 )
-from efferent.gateway.resource_params import ResourceParams
+from efferent.gateway.sessions.resource_params import ResourceParams
 from efferent.gateway.validation import Params
 
 RESOURCES_MAX: Final = 500

@@ -57,7 +57,7 @@ from efferent.gateway.control.deployment_params import (
     resource_configs,
     tokens_of,
 )
-from efferent.gateway.resource_params import resource_specs
+from efferent.gateway.sessions.resource_params import resource_specs
 
 _NO_SESSION = SessionId("sesn_0")
 """Stands for the session of a plan that is only checked."""

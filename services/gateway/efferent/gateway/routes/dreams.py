@@ -17,7 +17,7 @@ from efferent.gateway.control.handling import body_as, change, find, id_in_path,
 from efferent.gateway.control.listing import Wanted, list_page
 from efferent.gateway.errors import InvalidRequest, NotFound
 from efferent.gateway.responses import json_shown
-from efferent.gateway.session_services import SESSIONS
+from efferent.gateway.sessions.services import SESSIONS
 from efferent.gateway.validation import query_list, query_times
 
 STATUSES: Final[tuple[str, ...]] = get_args(DreamStatus)

@@ -19,9 +19,9 @@ from efferent.common.domain.control.environment import ENVIRONMENT
 from efferent.common.domain.ids import ApiKeyId
 from efferent.common.domain.resources.environment import Environment
 from efferent.common.domain.timestamp import Timestamp
+from efferent.gateway.access.key_ring import keys_of
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.control.handling import body_as, find, id_in_path
-from efferent.gateway.key_ring import keys_of
 from efferent.gateway.responses import json_bytes, json_page
 from efferent.gateway.validation import Params, path_id
 

@@ -9,16 +9,17 @@ from efferent.common.domain.commands import SendEvents
 from efferent.common.domain.events import PublicEvent as AnyPublicEvent
 from efferent.common.domain.ids import SessionId, WorkspaceId, parse_session_id
 from efferent.common.files.sources import check_sources
-from efferent.gateway import cursors, sse
-from efferent.gateway.authorisation import check_sent_types
+from efferent.gateway import cursors
+from efferent.gateway.access.authorisation import check_sent_types
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.errors import InvalidRequest
-from efferent.gateway.event_list import first_answer, read_page
-from efferent.gateway.event_params import SendEventsParams, drafts
-from efferent.gateway.projected import EventQuery, Folded, TimeRange
-from efferent.gateway.public_events import Position
 from efferent.gateway.responses import json_page
-from efferent.gateway.session_services import SessionServices, sessions_of
+from efferent.gateway.sessions.event_list import first_answer, read_page
+from efferent.gateway.sessions.event_params import SendEventsParams, drafts
+from efferent.gateway.sessions.projected import EventQuery, Folded, TimeRange
+from efferent.gateway.sessions.public_events import Position
+from efferent.gateway.sessions.services import SessionServices, sessions_of
+from efferent.gateway.streams import sse
 from efferent.gateway.validation import (
     check_query,
     parse_body,

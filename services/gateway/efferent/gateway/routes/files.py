@@ -12,13 +12,13 @@ from efferent.common.domain.control import file as rules
 from efferent.common.domain.control.file import FILE
 from efferent.common.domain.ids import SessionId
 from efferent.common.files.store import StoredBytes
-from efferent.gateway import downloads
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.control.handling import id_in_path
 from efferent.gateway.control.listing import Page, Wanted, read_page
 from efferent.gateway.control.tables import ListQuery
 from efferent.gateway.errors import InvalidRequest, NotFound, RequestTooLarge
-from efferent.gateway.multipart import FormPart, form_parts
+from efferent.gateway.files import downloads
+from efferent.gateway.files.multipart import FormPart, form_parts
 from efferent.gateway.responses import json_deleted, json_page, json_shown
 from efferent.gateway.validation import query_list, quoted
 

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from efferent.common.runtime import metrics
 from efferent.gateway.context import GatewayContext, ReadinessCheck, context_of
-from efferent.gateway.session_services import sessions_of
+from efferent.gateway.sessions.services import sessions_of
 
 _JSON: Final = "application/json"
 _log = logging.getLogger(__name__)

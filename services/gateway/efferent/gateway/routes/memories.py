@@ -1,6 +1,6 @@
 """``/v1/memory_stores/{memory_store_id}/memories``: create, list, retrieve, update, delete.
 
-A sessions token reaches these routes for the stores of its session; ``authorisation.py`` has said so before.
+A sessions token reaches these routes for the stores of its session; ``access/authorisation.py`` has said so before.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from efferent.common.domain.ids import MemoryId, MemoryStoreId
 from efferent.common.domain.resources.memory import ApiActor, Memory, MemoryPrefix, SessionActor
 from efferent.common.memory.store import MEMORY_STORES, Author
 from efferent.gateway import cursors
+from efferent.gateway.access.principals import ApiKeyHolder, EnvironmentKeyHolder, SessionsTokenHolder
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.control.handling import body_as, find, id_in_path
 from efferent.gateway.control.listing import LIMIT_DEFAULT, LIMIT_MAX
@@ -29,7 +30,6 @@ from efferent.gateway.control.memory_params import (
 from efferent.gateway.control.tables import ListQuery
 from efferent.gateway.cursors import Cursor
 from efferent.gateway.errors import InvalidRequest
-from efferent.gateway.principals import ApiKeyHolder, EnvironmentKeyHolder, SessionsTokenHolder
 from efferent.gateway.responses import json_deleted, json_page, json_resource
 from efferent.gateway.routes.memory_stores import store_id_of
 from efferent.gateway.validation import check_query, query_limit

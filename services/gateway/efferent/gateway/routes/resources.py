@@ -21,10 +21,10 @@ from efferent.common.domain.state import SessionState
 from efferent.gateway import cursors
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.errors import InvalidRequest
-from efferent.gateway.resource_params import FileResourceParams, RotateTokenParams, file_spec
 from efferent.gateway.responses import json_bytes, json_page, json_resource
 from efferent.gateway.routes.events import session_id_of
-from efferent.gateway.session_services import sessions_of
+from efferent.gateway.sessions.resource_params import FileResourceParams, RotateTokenParams, file_spec
+from efferent.gateway.sessions.services import sessions_of
 from efferent.gateway.validation import check_query, parse_body, query_int, read_body
 
 LIMIT_MAX: Final = 1_000

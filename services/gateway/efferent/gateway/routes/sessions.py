@@ -29,19 +29,19 @@ from efferent.common.session_creation import check_budgetable
 from efferent.gateway import cursors
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.errors import InvalidRequest
-from efferent.gateway.projected import Deletion, SessionQuery, TimeRange
 from efferent.gateway.responses import json_bytes, json_page, json_resource
 from efferent.gateway.routes.events import idempotency_key_of, session_id_of
 from efferent.gateway.routes.threads import STATUSES
-from efferent.gateway.session_creation import create_session
-from efferent.gateway.session_deletion import NotReleased
-from efferent.gateway.session_params import (
+from efferent.gateway.sessions.creation import create_session
+from efferent.gateway.sessions.deletion import NotReleased
+from efferent.gateway.sessions.params import (
     CreateSessionParams,
     SessionAgentParams,
     UpdateSessionParams,
     refuse_what_cannot_change,
 )
-from efferent.gateway.session_services import SessionServices, sessions_of
+from efferent.gateway.sessions.projected import Deletion, SessionQuery, TimeRange
+from efferent.gateway.sessions.services import SessionServices, sessions_of
 from efferent.gateway.validation import (
     check_query,
     parse_body,

@@ -20,13 +20,14 @@ from efferent.common.domain.resources.skill import (
 from efferent.common.skills.package import ENTRIES_MAX, UPLOAD_BYTES_MAX, UploadedPart
 from efferent.common.skills.resolver import LATEST
 from efferent.common.skills.store import SkillStore
-from efferent.gateway import beta, cursors, downloads
+from efferent.gateway import beta, cursors
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.control.handling import id_in_path
 from efferent.gateway.control.listing import LIMIT_DEFAULT, Wanted, read_page
 from efferent.gateway.cursors import Cursor
 from efferent.gateway.errors import InvalidRequest, NotFound, RequestTooLarge
-from efferent.gateway.multipart import FormPart, form_parts
+from efferent.gateway.files import downloads
+from efferent.gateway.files.multipart import FormPart, form_parts
 from efferent.gateway.responses import json_bytes, json_deleted, json_page, json_resource, json_shown
 from efferent.gateway.validation import check_query, not_valid, query_limit
 

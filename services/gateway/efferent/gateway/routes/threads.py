@@ -10,13 +10,14 @@ from efferent.common.domain.commands import ArchiveThread
 from efferent.common.domain.ids import ThreadId
 from efferent.common.domain.resources.session import primary_thread_of
 from efferent.common.domain.timestamp import from_epoch_us
-from efferent.gateway import cursors, sse
+from efferent.gateway import cursors
 from efferent.gateway.context import caller_of
 from efferent.gateway.errors import InvalidRequest, NotFound
-from efferent.gateway.projected import EventQuery, Folded
 from efferent.gateway.responses import json_page, json_resource
 from efferent.gateway.routes.events import LIMIT_MAX, event_page, session_id_of
-from efferent.gateway.session_services import SessionServices, sessions_of
+from efferent.gateway.sessions.projected import EventQuery, Folded
+from efferent.gateway.sessions.services import SessionServices, sessions_of
+from efferent.gateway.streams import sse
 from efferent.gateway.validation import check_query, query_limit, query_list
 
 STATUSES: Final = ("rescheduling", "running", "idle", "terminated")

@@ -11,22 +11,22 @@ from efferent.common.domain.resources.environment import SelfHostedConfig
 from efferent.common.domain.resources.work import work_of as shown
 from efferent.common.domain.work import LeaseLost
 from efferent.gateway import cursors
+from efferent.gateway.access.key_ring import keys_of
+from efferent.gateway.access.principals import ApiKeyHolder, SessionsTokenHolder
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.errors import HeartbeatRefused, InvalidRequest
-from efferent.gateway.key_ring import keys_of
-from efferent.gateway.principals import ApiKeyHolder, SessionsTokenHolder
 from efferent.gateway.responses import json_bytes, json_page, json_resource
 from efferent.gateway.validation import check_query, parse_body, path_id, query_limit, read_body
 from efferent.gateway.work import tokens
-from efferent.gateway.work.queue import Asker
-from efferent.gateway.work.services import work_of
-from efferent.gateway.work_params import (
+from efferent.gateway.work.params import (
     StopWorkParams,
     UpdateWorkParams,
     desired_ttl_s,
     expected_heartbeat,
     poll_options,
 )
+from efferent.gateway.work.queue import Asker
+from efferent.gateway.work.services import work_of
 
 LIMIT_DEFAULT: Final = 20
 LIMIT_MAX: Final = 100

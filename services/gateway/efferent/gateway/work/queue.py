@@ -19,7 +19,7 @@ from efferent.common.domain.work_demand import is_over
 from efferent.common.jetstream.work_log import JetStreamWorkLog, StoredWork
 from efferent.common.ports import Clock, Feed, LogConflict
 from efferent.gateway.errors import NotFound, Overloaded
-from efferent.gateway.session_store import SessionStore
+from efferent.gateway.sessions.store import SessionStore
 from efferent.gateway.work import tokens
 from efferent.gateway.work.index import WorkIndex
 from efferent.gateway.work.workers import PollingWorkers

@@ -20,9 +20,9 @@ from efferent.common.jetstream.feed import JetStreamFeed
 from efferent.common.jetstream.work_log import JetStreamWorkLog
 from efferent.common.ports import Clock, IdSource, LogError, LogUnreadable, RawRecord
 from efferent.common.work.enqueuing import LEASE_TTL_S_DEFAULT, WorkEnqueuer
+from efferent.gateway.access.principals import Principal, SessionsTokenHolder
 from efferent.gateway.errors import Overloaded
-from efferent.gateway.principals import Principal, SessionsTokenHolder
-from efferent.gateway.session_store import SessionStore
+from efferent.gateway.sessions.store import SessionStore
 from efferent.gateway.work.index import WorkIndex
 from efferent.gateway.work.queue import WorkQueue
 from efferent.gateway.work.workers import PollingWorkers

@@ -1,7 +1,7 @@
 """The projection's file: where each public event stands and what each session looks like, for lists and filters.
 
 SQLite in WAL mode, one file per gateway. It holds positions and folded states, never what an event says: bodies come
-from the log. Everything here is plain and blocking; ``session_projection.py`` decides which thread calls it. The file
+from the log. Everything here is plain and blocking; ``projection.py`` decides which thread calls it. The file
 can be deleted at any time and is rebuilt from the log; so is one that is damaged or was written by other code.
 """
 
@@ -20,8 +20,8 @@ from efferent.common.domain.resources.session_resource import MemoryStoreResourc
 from efferent.common.domain.state import shown_status
 from efferent.common.state_blob import code_version, dump_state, load_state
 from efferent.gateway import sqlite_file
-from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
-from efferent.gateway.public_events import Position
+from efferent.gateway.sessions.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
+from efferent.gateway.sessions.public_events import Position
 
 SCHEMA_VERSION: Final = 5
 

@@ -11,7 +11,7 @@ from efferent.common.blobs.sweep import BlobSweep, OtherLog
 from efferent.common.files.store import FileStore
 from efferent.common.ports import BlobsUnavailable, LogError
 from efferent.common.skills.store import SkillStore
-from efferent.gateway.storage_room import StorageRoom
+from efferent.gateway.files.storage_room import StorageRoom
 
 MIB: Final = 1024 * 1024
 

@@ -20,8 +20,8 @@ from efferent.common.domain.refusals import Refused
 from efferent.common.domain.state import SessionState
 from efferent.common.ports import Clock, IdSource, LogConflict, SessionLog
 from efferent.gateway.errors import NotFound, Overloaded
-from efferent.gateway.projected import Folded
-from efferent.gateway.session_projection import SessionProjection
+from efferent.gateway.sessions.projected import Folded
+from efferent.gateway.sessions.projection import SessionProjection
 
 EXECUTE_DEADLINE_S: Final = 5.0
 NOT_FOUND_TEXT: Final = "Session not found."

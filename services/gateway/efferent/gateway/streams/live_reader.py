@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from efferent.common.domain.ids import SessionId
 from efferent.common.ports import SessionLog
-from efferent.gateway.public_events import (
+from efferent.gateway.sessions.public_events import (
     BEFORE_ALL,
     DELETED,
     Position,

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from efferent.gateway.event_index import EventIndex, is_damage
-from efferent.gateway.projected import Changes
+from efferent.gateway.sessions.event_index import EventIndex, is_damage
+from efferent.gateway.sessions.projected import Changes
 
 RETRY_S: Final = 1.0
 """Pause before a transaction is tried again that the disk refused."""

@@ -15,9 +15,9 @@ import orjson
 from efferent.common.domain.ids import SessionId, WorkspaceId
 from efferent.common.jetstream import subjects
 from efferent.common.ports import BlobStore, ControlLog, LogConflict, RawRecord, SessionLog
-from efferent.gateway.projected import Deletion
-from efferent.gateway.public_events import Position, PublicEvent
-from efferent.gateway.session_projection import SessionProjection
+from efferent.gateway.sessions.projected import Deletion
+from efferent.gateway.sessions.projection import SessionProjection
+from efferent.gateway.sessions.public_events import Position, PublicEvent
 
 TOMBSTONE_TYPE: Final = "session.deleted"
 _VERSION: Final = 1

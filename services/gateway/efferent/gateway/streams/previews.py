@@ -9,7 +9,7 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import Final
 
-from efferent.gateway.public_events import PreviewFrame, PublicEvent
+from efferent.gateway.sessions.public_events import PreviewFrame, PublicEvent
 
 HELD_MAX: Final = 4_096
 """Previews that wait for their record; one more drops all that wait."""

@@ -7,14 +7,14 @@ from efferent.common.ports import LogConflict
 from efferent.common.session_creation import AgentChoice, SessionPlanner, SessionSpec
 from efferent.gateway.context import GatewayContext
 from efferent.gateway.errors import Conflict
-from efferent.gateway.event_params import initial_drafts
-from efferent.gateway.resource_params import resource_specs
-from efferent.gateway.session_params import (
+from efferent.gateway.sessions.event_params import initial_drafts
+from efferent.gateway.sessions.params import (
     AgentReferenceParams,
     AgentWithOverridesParams,
     CreateSessionParams,
 )
-from efferent.gateway.session_services import SessionServices
+from efferent.gateway.sessions.resource_params import resource_specs
+from efferent.gateway.sessions.services import SessionServices
 
 
 async def create_session(

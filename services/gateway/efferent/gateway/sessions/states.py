@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Final
 
 from efferent.common.domain.ids import SessionId
-from efferent.gateway.projected import Folded
+from efferent.gateway.sessions.projected import Folded
 
 STATES_MAX: Final = 4_096
 """Folded states kept in memory beyond those that wait to be written."""

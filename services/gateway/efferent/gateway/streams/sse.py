@@ -8,12 +8,12 @@ from aiohttp import web
 
 from efferent.common.domain.ids import SessionId
 from efferent.common.ports import LogUnavailable
+from efferent.gateway.access.key_ring import keys_of
 from efferent.gateway.context import REQUEST_ID, caller_of
 from efferent.gateway.errors import InvalidRequest, NotFound, Unauthenticated, envelope
-from efferent.gateway.key_ring import keys_of
-from efferent.gateway.live import LiveHub
-from efferent.gateway.live_reader import Reader
-from efferent.gateway.public_events import Position, parse_position
+from efferent.gateway.sessions.public_events import Position, parse_position
+from efferent.gateway.streams.live import LiveHub
+from efferent.gateway.streams.live_reader import Reader
 from efferent.gateway.work.services import work_of
 
 HEARTBEAT_S: Final = 8.0

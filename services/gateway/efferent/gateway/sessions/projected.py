@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from efferent.common.domain.ids import SessionId, WorkspaceId
 from efferent.common.domain.state import SessionState
 from efferent.common.record_folding import ListedEvent
-from efferent.gateway.public_events import Position
+from efferent.gateway.sessions.public_events import Position
 
 Order = Literal["asc", "desc"]
 

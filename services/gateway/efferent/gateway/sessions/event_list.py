@@ -12,9 +12,9 @@ from efferent.common.domain.events import InputQueued, RequestAccepted
 from efferent.common.domain.events.user import QueuedInput
 from efferent.common.domain.ids import EventId, SessionId
 from efferent.common.ports import SessionLog
-from efferent.gateway.projected import EventQuery, Folded
-from efferent.gateway.public_events import BEFORE_ALL, DELETED, Position, PublicEvent, events_of_stored
-from efferent.gateway.session_projection import SessionProjection
+from efferent.gateway.sessions.projected import EventQuery, Folded
+from efferent.gateway.sessions.projection import SessionProjection
+from efferent.gateway.sessions.public_events import BEFORE_ALL, DELETED, Position, PublicEvent, events_of_stored
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 Two threads besides the event loop: one writes (several records in one transaction while there is a load, soon after
 the last one otherwise), one reads. States of recently seen sessions stay in memory and are shared with
-``session_store.py``; a state that is not yet in the file is never dropped from memory.
+``store.py``; a state that is not yet in the file is never dropped from memory.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ from efferent.common.ports import LogUnreadable, SessionLog
 from efferent.common.record_folding import SortedRecord, fold_records
 from efferent.gateway import sqlite_file
 from efferent.gateway.errors import Overloaded
-from efferent.gateway.event_index import EventIndex, is_damage
-from efferent.gateway.index_writer import IndexWriter
 from efferent.gateway.progress import Progress
-from efferent.gateway.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
-from efferent.gateway.public_events import DELETED, Position, parse_record
-from efferent.gateway.session_states import SessionStates
+from efferent.gateway.sessions.event_index import EventIndex, is_damage
+from efferent.gateway.sessions.index_writer import IndexWriter
+from efferent.gateway.sessions.projected import Changes, Deletion, EventQuery, Folded, SessionQuery
+from efferent.gateway.sessions.public_events import DELETED, Position, parse_record
+from efferent.gateway.sessions.states import SessionStates
 
 RECORDS_WAITING_MAX: Final = 20_000
 """Records that wait to be written; the feed waits while there are more."""

@@ -7,12 +7,12 @@ from pydantic import BeforeValidator, Discriminator, Field, JsonValue, Tag
 from efferent.common.domain.attachments import VAULTS_MAX
 from efferent.common.domain.control.agent import AgentOverrides
 from efferent.common.domain.control.aggregate import UNSET
-from efferent.gateway.budget_params import BudgetParams
 from efferent.gateway.control.agent_params import OverrideParams
 from efferent.gateway.control.tool_params import McpServerParams, ToolParams, resolve_servers, resolve_tools
 from efferent.gateway.errors import InvalidRequest
-from efferent.gateway.event_params import INITIAL_EVENTS_MAX, EventParams
-from efferent.gateway.resource_params import ResourceList
+from efferent.gateway.sessions.budget_params import BudgetParams
+from efferent.gateway.sessions.event_params import INITIAL_EVENTS_MAX, EventParams
+from efferent.gateway.sessions.resource_params import ResourceList
 from efferent.gateway.validation import Params, not_valid
 
 TITLE_LENGTH_MAX: Final = 2_048

@@ -31,17 +31,17 @@ from efferent.common.ports import (
 )
 from efferent.common.record_folding import sort_record
 from efferent.gateway.errors import Overloaded
-from efferent.gateway.live import LiveHub, Unsubscribe
-from efferent.gateway.public_events import parse_record, public_events
-from efferent.gateway.session_deletion import (
+from efferent.gateway.sessions.deletion import (
     Belongings,
     NotReleased,
     Sandboxes,
     SessionDeletion,
     TombstoneListener,
 )
-from efferent.gateway.session_projection import REACH_DEADLINE_S, CommittedRecord, SessionProjection
-from efferent.gateway.session_store import EXECUTE_DEADLINE_S, SessionStore
+from efferent.gateway.sessions.projection import REACH_DEADLINE_S, CommittedRecord, SessionProjection
+from efferent.gateway.sessions.public_events import parse_record, public_events
+from efferent.gateway.sessions.store import EXECUTE_DEADLINE_S, SessionStore
+from efferent.gateway.streams.live import LiveHub, Unsubscribe
 
 INDEX_FILE: Final = "sessions.sqlite"
 SWEEP_INTERVAL_S: Final = 30.0

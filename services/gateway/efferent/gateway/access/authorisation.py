@@ -19,10 +19,8 @@ from efferent.common.domain.resources.work import WorkItem
 from efferent.common.domain.state import SessionState
 from efferent.common.domain.timestamp import from_epoch_us
 from efferent.common.ports import Clock
-from efferent.gateway.context import Caller, caller_of
-from efferent.gateway.errors import NotFound, PermissionDenied, Unauthenticated
-from efferent.gateway.key_ring import KeyRing
-from efferent.gateway.principals import (
+from efferent.gateway.access.key_ring import KeyRing
+from efferent.gateway.access.principals import (
     AFTER_THE_LEASE,
     WORKER_EVENTS,
     ApiKeyHolder,
@@ -30,8 +28,10 @@ from efferent.gateway.principals import (
     SessionsTokenHolder,
     allowed_on,
 )
-from efferent.gateway.session_store import NOT_FOUND_TEXT as NO_SESSION_TEXT
-from efferent.gateway.session_store import SessionStore
+from efferent.gateway.context import Caller, caller_of
+from efferent.gateway.errors import NotFound, PermissionDenied, Unauthenticated
+from efferent.gateway.sessions.store import NOT_FOUND_TEXT as NO_SESSION_TEXT
+from efferent.gateway.sessions.store import SessionStore
 from efferent.gateway.work import tokens
 from efferent.gateway.work.queue import NOT_FOUND_TEXT as NO_WORK_TEXT
 from efferent.gateway.work.services import WorkServices

@@ -13,9 +13,9 @@ from typing import Final, Protocol
 from efferent.common.domain.ids import SessionId
 from efferent.common.ports import SessionLog
 from efferent.gateway.errors import Overloaded
-from efferent.gateway.live_reader import Reader
-from efferent.gateway.previews import PreviewHold
-from efferent.gateway.public_events import DELETED, PreviewFrame, PublicEvent, frame, parse_preview
+from efferent.gateway.sessions.public_events import DELETED, PreviewFrame, PublicEvent, frame, parse_preview
+from efferent.gateway.streams.live_reader import Reader
+from efferent.gateway.streams.previews import PreviewHold
 
 MAILBOX_BYTES_MAX: Final = 1024 * 1024
 """Bytes that wait for one reader before it counts as behind."""

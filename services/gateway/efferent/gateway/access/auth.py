@@ -4,11 +4,11 @@ from typing import Final
 
 from aiohttp import web
 
-from efferent.gateway.authorisation import Authorisation
+from efferent.gateway.access.authorisation import Authorisation
+from efferent.gateway.access.key_ring import KeyRing
+from efferent.gateway.access.principals import ApiKeyHolder, EnvironmentKeyHolder
 from efferent.gateway.context import Caller
 from efferent.gateway.errors import InvalidRequest, Unauthenticated
-from efferent.gateway.key_ring import KeyRing
-from efferent.gateway.principals import ApiKeyHolder, EnvironmentKeyHolder
 from efferent.gateway.work.tokens import TOKEN_PREFIX
 
 KEY_LENGTH_MAX: Final = 512

@@ -1,0 +1,1 @@
+"""Files as they come in and go out, and how much room they take."""

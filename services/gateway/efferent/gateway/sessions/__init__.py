@@ -1,0 +1,1 @@
+"""Sessions as the gateway keeps them: their states, their index for lists, and what clients may send."""

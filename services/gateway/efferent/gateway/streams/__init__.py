@@ -1,0 +1,1 @@
+"""Live events: how they reach the gateway, and how they go on to readers."""
