@@ -11,14 +11,14 @@ from efferent.common.control.aggregates import Actor, SetQuestion
 from efferent.common.control.deployments import DEPLOYMENT_RUNS
 from efferent.common.domain.control.aggregate import ORGANIZATION
 from efferent.common.domain.control.deployment import DEPLOYMENT
-from efferent.common.domain.control.deployment_run import FinishRun, StartRun, run_of_slot
+from efferent.common.domain.control.deployment_run import FinishRun, StartRun, run_of_key, run_of_slot
 from efferent.common.domain.ids import AgentId, DeploymentId, SessionId
 from efferent.common.domain.resources.deployment import AgentReference
-from efferent.common.domain.resources.deployment_run import ScheduleTrigger
+from efferent.common.domain.resources.deployment_run import ManualTrigger, ScheduleTrigger
 from efferent.common.domain.timestamp import Timestamp, to_datetime
 from efferent.common.testing.fake_clock import FakeClock
 from efferent.gateway.context import CONTEXT, GatewayContext
-from services.gateway.tests.gateway_rig import Served, ServerAddress, serve
+from services.gateway.tests.gateway_rig import Answer, Served, ServerAddress, serve
 
 PARSE: Final = "Failed to parse request: "
 HELLO: Final = {"type": "user.message", "content": [{"type": "text", "text": "hello"}]}
@@ -362,6 +362,39 @@ async def test_runs_say_why_there_is_no_session_and_can_be_filtered(served: Serv
     assert await names(f"?deployment_id={made['id']}&limit=1000") == [bad["id"], good["id"]]
     assert await names("?deployment_id=depl_unknown") == []
     assert await names("?deployment_id=whatever") == []
+
+
+async def test_requests_with_one_idempotency_key_start_one_run(served: Served) -> None:
+    made, other = await make(served), await make(served)
+
+    async def run(deployment: dict[str, Any], key: str | None) -> Answer:
+        return await served.call("POST", f"/v1/deployments/{deployment['id']}/run", headers={"Idempotency-Key": key})
+
+    answers = await asyncio.gather(*(run(made, "one") for _ in range(5)))
+    assert [answer.status for answer in answers] == [200] * 5
+    assert all(answer.body == answers[0].body for answer in answers)
+    ids = [(await run(*asked)).body["id"] for asked in ((made, "two"), (other, "one"), (made, None), (made, None))]
+    assert len({answers[0].body["id"], *ids}) == 5
+    assert len(await listed(served, f"/v1/deployment_runs?deployment_id={made['id']}")) == 4
+    assert len(await listed(served, f"/v1/sessions?deployment_id={made['id']}")) == 4
+    assert (await run(made, "x" * 255)).status == 200
+    assert (await run(made, "x" * 256)).error == (
+        400,
+        "invalid_request_error",
+        "Idempotency-Key: must be 1 to 255 characters long",
+    )
+
+
+async def test_a_run_that_a_crash_cut_short_is_finished_by_the_next_request_with_its_key(served: Served) -> None:
+    made = await make(served)
+    deployment_id = DeploymentId(made["id"])
+    agent = AgentReference(id=AgentId(made["agent"]["id"]), version=1)
+    begun = StartRun(run_of_key(deployment_id, "key"), deployment_id, agent, ManualTrigger())
+    await DEPLOYMENT_RUNS.change(inside(served).aggregates, Actor(served.workspace_id), begun.id, begun)
+    answer = await served.call("POST", f"/v1/deployments/{made['id']}/run", headers={"Idempotency-Key": "key"})
+    assert (answer.status, answer.body["id"]) == (200, begun.id)
+    (session,) = await listed(served, f"/v1/sessions?deployment_id={made['id']}")
+    assert answer.body["session_id"] == session["id"]
 
 
 async def test_a_run_that_has_not_come_to_anything_yet_is_not_shown(served: Served) -> None:

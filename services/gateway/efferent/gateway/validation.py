@@ -18,6 +18,7 @@ from efferent.common.domain import ids, timestamp
 from efferent.common.domain.timestamp import Timestamp
 from efferent.gateway.errors import InvalidRequest, RequestTooLarge
 
+IDEMPOTENCY_KEY_LENGTH_MAX: Final = 255
 PARSE_TEXT: Final = "Failed to parse request"
 DEPTH_MAX: Final = 64
 """Levels of objects and lists in a body."""
@@ -272,3 +273,11 @@ def _deeper_than(node: object, levels: int) -> bool:
             return False
         layer = following
     return True
+
+
+def idempotency_key_of(request: web.Request) -> str | None:
+    """The ``Idempotency-Key``, None when the client sent none. Raises InvalidRequest."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not 1 <= len(key) <= IDEMPOTENCY_KEY_LENGTH_MAX:
+        raise InvalidRequest(f"Idempotency-Key: must be 1 to {IDEMPOTENCY_KEY_LENGTH_MAX} characters long")
+    return key

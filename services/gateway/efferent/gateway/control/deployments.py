@@ -29,6 +29,7 @@ from efferent.common.domain.control.deployment_run import (
     FINISHED,
     TRIGGER_TYPE,
     StartRun,
+    run_of_key,
 )
 from efferent.common.domain.control.schedule import upcoming
 from efferent.common.domain.decide_client import check_takes_system_message
@@ -168,12 +169,18 @@ class GatewayDeployments:
             await self._context.vaults.box.shred(deployment_id)
         return archived
 
-    async def run(self, deployment_id: str) -> DeploymentRun:
-        """Start one session now; the run says what came of it. Raises InvalidRequest, NotFound, LogUnavailable."""
+    async def run(self, deployment_id: str, idempotency_key: str | None) -> DeploymentRun:
+        """Start one session now, or find the run that the same ``Idempotency-Key`` began; it says what came of it.
+
+        Raises InvalidRequest, NotFound, LogUnavailable.
+        """
         deployment = await self.get(deployment_id)
         if deployment.archived_at is not None:
             raise InvalidRequest("Cannot run archived deployment")
-        run_id = DeploymentRunId(from_seed("drun_", self._context.ids.seed()))
+        if idempotency_key is None:
+            run_id = DeploymentRunId(from_seed("drun_", self._context.ids.seed()))
+        else:
+            run_id = run_of_key(deployment.id, idempotency_key)
         firing = self._firing()
         await firing.start(self._actor, StartRun(run_id, deployment.id, deployment.agent, ManualTrigger()))
         run = await firing.perform(self._actor.workspace_id, run_id)

@@ -16,7 +16,7 @@ from efferent.gateway.control.handling import body_as, change, id_in_path
 from efferent.gateway.control.listing import Wanted, read_page
 from efferent.gateway.errors import InvalidRequest
 from efferent.gateway.responses import json_bytes, json_page, json_shown
-from efferent.gateway.validation import not_valid, query_times
+from efferent.gateway.validation import idempotency_key_of, not_valid, query_times
 
 STATUSES: Final = ("active", "paused")
 
@@ -76,7 +76,7 @@ async def archive(request: web.Request) -> web.Response:
 
 async def run(request: web.Request) -> web.Response:
     """Start one session now."""
-    return json_shown(DEPLOYMENT_RUN, await _deployments(request).run(_id(request)))
+    return json_shown(DEPLOYMENT_RUN, await _deployments(request).run(_id(request), idempotency_key_of(request)))
 
 
 async def list_deployments(request: web.Request) -> web.Response:

@@ -22,6 +22,7 @@ from efferent.gateway.sessions.services import SessionServices, sessions_of
 from efferent.gateway.streams import sse
 from efferent.gateway.validation import (
     check_query,
+    idempotency_key_of,
     parse_body,
     query_limit,
     query_list,
@@ -31,7 +32,6 @@ from efferent.gateway.validation import (
 )
 
 LIMIT_MAX: Final = 1_000
-IDEMPOTENCY_KEY_LENGTH_MAX: Final = 255
 LISTABLE_TYPES: Final = tuple(
     sorted(
         event.model_fields["type"].default
@@ -123,11 +123,3 @@ def session_id_of(request: web.Request) -> SessionId:
     if session_id is None:
         raise InvalidRequest("Invalid session ID.")
     return session_id
-
-
-def idempotency_key_of(request: web.Request) -> str | None:
-    """The ``Idempotency-Key``, None when the client sent none. Raises InvalidRequest."""
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not 1 <= len(key) <= IDEMPOTENCY_KEY_LENGTH_MAX:
-        raise InvalidRequest(f"Idempotency-Key: must be 1 to {IDEMPOTENCY_KEY_LENGTH_MAX} characters long")
-    return key

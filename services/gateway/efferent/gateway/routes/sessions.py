@@ -30,7 +30,7 @@ from efferent.gateway import cursors
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.errors import InvalidRequest
 from efferent.gateway.responses import json_bytes, json_page, json_resource
-from efferent.gateway.routes.events import idempotency_key_of, session_id_of
+from efferent.gateway.routes.events import session_id_of
 from efferent.gateway.routes.threads import STATUSES
 from efferent.gateway.sessions.creation import create_session
 from efferent.gateway.sessions.deletion import NotReleased
@@ -44,6 +44,7 @@ from efferent.gateway.sessions.projected import Deletion, SessionQuery, TimeRang
 from efferent.gateway.sessions.services import SessionServices, sessions_of
 from efferent.gateway.validation import (
     check_query,
+    idempotency_key_of,
     parse_body,
     query_bool,
     query_int,

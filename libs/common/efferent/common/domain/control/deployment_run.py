@@ -93,6 +93,11 @@ def run_of_slot(deployment_id: DeploymentId, slot: datetime) -> DeploymentRunId:
     return DeploymentRunId(derive("drun_", deployment_id, timestamp.from_datetime(slot)))
 
 
+def run_of_key(deployment_id: DeploymentId, idempotency_key: str) -> DeploymentRunId:
+    """The id of the one run that requests with this ``Idempotency-Key`` may begin."""
+    return DeploymentRunId(derive("drun_", deployment_id, "idempotency-key", idempotency_key))
+
+
 def session_of_run(run_id: DeploymentRunId) -> SessionId:
     """The id of the one session that a run may make."""
     return SessionId(derive("sesn_", run_id, "session"))
