@@ -14,6 +14,8 @@ from efferent.common.jetstream.connection import Connection
 from efferent.common.jetstream.control_log import JetStreamControlLog
 from efferent.common.jetstream.durable import DurableSpec
 from efferent.common.ports import RawRecord
+from efferent.common.runtime import nats_server
+from efferent.common.runtime.nats_server import RunningServer
 from efferent.common.runtime.settings import NatsSettings
 
 WITHIN_S = 10.0
@@ -130,3 +132,26 @@ async def test_a_handler_that_does_not_end_does_not_hold_the_drain_and_its_recor
     again = Seen()
     async with opened(recording(again)):
         await again.until(lambda: len(again.records) == 1)
+
+
+@pytest.mark.parametrize("is_noticed", [False, True])
+async def test_a_drain_while_the_server_is_away_ends_as_well(
+    connection: Connection, server: RunningServer, opened: Open, is_noticed: bool
+) -> None:
+    seen, lost = Seen(), asyncio.Event()
+
+    async def on_lost() -> None:
+        lost.set()
+
+    await append(connection, "a")
+    async with opened(recording(seen)) as running:
+        await seen.until(lambda: len(seen.records) == 1)
+        assert running._broker is not None
+        client = running._broker._connection
+        assert client is not None
+        client._disconnected_cb = on_lost
+        await nats_server.kill(server)
+        async with asyncio.timeout(WITHIN_S):
+            if is_noticed:
+                await lost.wait()
+            await running.drain()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from efferent.automation.reactor import Later, RecordSubscription
 from efferent.common.jetstream import durable
-from efferent.common.jetstream.connection import Connection
+from efferent.common.jetstream.connection import LIBRARY_ERRORS, Connection
 from efferent.common.ports import LogUnavailable, RawRecord
 from efferent.common.runtime.settings import NatsSettings
 
@@ -53,7 +53,10 @@ class Subscriptions:
         """Deliver nothing more and let handlers end; what they do not finish is delivered again."""
         if self._broker is not None:
             broker, self._broker = self._broker, None
-            await broker.stop()
+            try:
+                await broker.stop()
+            except LIBRARY_ERRORS as error:  # without a server nothing more is delivered either
+                logger.info("the subscriptions end without the log: %s", error)
 
 
 def build_broker(nats: NatsSettings, wanted: Sequence[RecordSubscription]) -> "NatsBroker":
