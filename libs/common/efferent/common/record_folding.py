@@ -41,7 +41,6 @@ _SHARED_MAX: Final = 256
 _SHARED_BYTES_MAX: Final = 32 * 1024
 """How many decoded parts are kept for facts with the very same part, and how long each may be."""
 
-
 _EVENT: Final[TypeAdapter[Event]] = TypeAdapter(Event)
 _QUEUED_INPUT: Final[TypeAdapter[QueuedInput]] = TypeAdapter(QueuedInput)
 
@@ -172,14 +171,14 @@ FREQUENT: Final[tuple[type[Fact], ...]] = (
 
 def _fact_types() -> tuple[type[Fact], ...]:
     """One for each type of event, so that every record can be read."""
-    frequent = {str(kind.__struct_config__.tag): kind for kind in FREQUENT}
+    public, frequent = get_args(PublicEvent), {str(kind.__struct_config__.tag): kind for kind in FREQUENT}
     kinds: list[type[Fact]] = []
     kind: Any
     for model in get_args(PublicEvent | InternalEvent):
         name: str = model.model_fields["type"].default
         kind = frequent.get(name) or msgspec.defstruct(model.__name__, (), bases=(Fact,), tag=name, gc=False)
         kind.type = name
-        kind.is_public = not name.startswith("internal.")
+        kind.is_public = model in public
         kind.is_time_only = name in TIME_ONLY
         kind.is_whole = name in frequent or name in TIME_ONLY
         kinds.append(kind)
@@ -262,11 +261,10 @@ def fold_records(state: SessionState | None, records: Sequence[SortedRecord]) ->
 def _read(facts: list[Fact]) -> list[Event]:
     """The facts with all of their parts decoded."""
     for fact in facts:
-        if fact.parts:
-            for name, decode in fact.parts.items():
-                part = getattr(fact, name)
-                if isinstance(part, msgspec.Raw):
-                    setattr(fact, name, decode(bytes(part)))
+        for name, decode in fact.parts.items():
+            part = getattr(fact, name)
+            if isinstance(part, msgspec.Raw):
+                setattr(fact, name, decode(bytes(part)))
     return cast("list[Event]", facts)
 
 

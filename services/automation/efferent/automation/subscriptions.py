@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from efferent.automation.reactor import Later, RecordSubscription
 from efferent.common.jetstream import durable
-from efferent.common.jetstream.connection import LIBRARY_ERRORS, Connection
+from efferent.common.jetstream.connection import Connection, LibraryError
 from efferent.common.ports import LogUnavailable, RawRecord
 from efferent.common.runtime.settings import NatsSettings
 
@@ -55,7 +55,7 @@ class Subscriptions:
             broker, self._broker = self._broker, None
             try:
                 await broker.stop()
-            except LIBRARY_ERRORS as error:  # without a server nothing more is delivered either
+            except LibraryError as error:  # without a server nothing more is delivered either
                 logger.info("the subscriptions end without the log: %s", error)
 
 

@@ -25,7 +25,7 @@ CONNECT_TIMEOUT_S: Final = 2
 PENDING_BYTES_MAX: Final = 8 * 1024 * 1024
 """Bytes that wait for the socket (or for a reconnect) before a publish waits (or is refused)."""
 
-LIBRARY_ERRORS: Final[tuple[type[Exception], ...]] = (NatsError,)
+LibraryError: Final[type[Exception]] = NatsError
 """What the client library raises, for those who meet it through another library."""
 NO_RESPONDERS: Final = "503"
 _STATUS_AT: Final = len("NATS/1.0")

@@ -1,7 +1,7 @@
 """What clients see of a record: its public events, each with its position, and the bytes of a stream's frame.
 
-Looks into a record's JSON without making domain objects of it, as ``record_folding`` does for lists and states: every
-committed record of every session passes here. ``internal.*`` events never leave this module.
+Looks into a record's JSON without making domain objects of it: every committed record of a session that somebody reads
+live passes here (``record_folding`` reads those of all sessions). ``internal.*`` events never leave this module.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
