@@ -69,6 +69,16 @@ async def test_a_change_that_was_decided_on_an_older_state_is_refused(connection
         await log.change(theirs, expected=stored.sequence)
 
 
+async def test_of_two_writers_with_the_same_change_one_is_refused(connection: Connection, source: IdSource) -> None:
+    log = JetStreamWorkLog(connection)
+    stored = await log.find(ENVIRONMENT, (await added(log, source)).id)
+    assert stored is not None
+    beat = work.heartbeat(stored.item, NOW, expected=None, ttl_s=None)
+    writes = (log.change(beat.item, expected=stored.sequence) for _ in range(4))
+    outcomes = await asyncio.gather(*writes, return_exceptions=True)
+    assert sum(isinstance(outcome, LogConflict) for outcome in outcomes) == 3
+
+
 async def test_the_stream_keeps_the_newest_state_of_an_item_only(connection: Connection, source: IdSource) -> None:
     log = JetStreamWorkLog(connection)
     stored = await log.find(ENVIRONMENT, (await added(log, source)).id)

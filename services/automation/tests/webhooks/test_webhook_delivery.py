@@ -16,6 +16,7 @@ from efferent.common.domain.ids import WorkspaceId
 from efferent.common.domain.webhook_retries import FAILING_S, GIVEN_UP_MAX, FailureStreak
 from efferent.common.jetstream.connection import Connection
 from efferent.common.jetstream.webhook_queue import FailureStreaks, WebhookQueue
+from efferent.common.ports import LogConflict
 from efferent.common.runtime.settings import NatsSettings
 from efferent.common.testing.fake_clock import FakeClock
 from services.automation.tests.webhooks.rig import ORGANIZATION, Webhooks, eventually, running, started
@@ -342,6 +343,17 @@ async def test_an_endpoint_that_keeps_failing_for_an_hour_is_disabled(
         clock.advance(FAILING_S)
         await agent_changed(webhooks, GIVEN_UP_MAX)
         assert await until_disabled(webhooks, made.id) == "Deliveries kept failing; the last one: HTTP 500."
+
+
+async def test_deliveries_given_up_at_the_same_time_are_each_counted(
+    connection: Connection, nats: NatsSettings, tmp_path: Path
+) -> None:
+    async with running(connection, nats, tmp_path):
+        first = FailureStreak(given_up=1, since=timestamp.from_epoch_us(FakeClock().now_us()))
+        streaks = FailureStreaks(connection)
+        writes = (streaks.write("whep_1", first, expected=0) for _ in range(4))
+        outcomes = await asyncio.gather(*writes, return_exceptions=True)
+        assert sum(isinstance(outcome, LogConflict) for outcome in outcomes) == 3
 
 
 async def test_failures_from_before_an_endpoint_was_enabled_do_not_count(

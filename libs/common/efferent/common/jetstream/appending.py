@@ -6,6 +6,7 @@ sequence: if that is this very message, it was written.
 """
 
 import re
+import secrets
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,6 +38,15 @@ class Append:
     expected: int
     ttl_s: int | None = None
     """Seconds after which the message is removed, in streams that allow it; None: never."""
+
+
+def own_message_id() -> str:
+    """An id that no other append has, for changes that count how many writers made them.
+
+    Two writers that decide the same on the same state (one more delivery given up, a first heartbeat) write equal bytes;
+    with an id made from the bytes each would take the other's message for its own.
+    """
+    return secrets.token_hex(16)
 
 
 class Appender:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from efferent.common.domain.webhook_retries import FailureStreak
 from efferent.common.jetstream import api, streams, subjects
-from efferent.common.jetstream.appending import Append, Appender
+from efferent.common.jetstream.appending import Append, Appender, own_message_id
 from efferent.common.jetstream.connection import Connection, Message
 from efferent.common.jetstream.reading import ID_HEADER, StreamReader
 from efferent.common.ports import LogUnavailable, LogUnreadable
@@ -237,8 +237,7 @@ class FailureStreaks:
         """Replace the streak. Raises LogConflict when somebody else did, LogUnavailable."""
         subject = subjects.webhook_failures(endpoint_id)
         payload = streak.model_dump_json().encode()
-        message_id = f"{endpoint_id}.{streak.given_up}.{expected}"
-        await self._appender.append(Append(subject, payload, message_id, subject, expected))
+        await self._appender.append(Append(subject, payload, own_message_id(), subject, expected))
 
     async def clear(self, endpoint_id: str) -> None:
         """It does not fail any more. Raises LogUnavailable."""

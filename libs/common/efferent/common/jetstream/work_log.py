@@ -4,7 +4,6 @@ A new item is fenced on all items of its session, every change on the item itsel
 from two writers that each saw none.
 """
 
-import hashlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +12,7 @@ from pydantic import ValidationError
 from efferent.common.domain.ids import EnvironmentId, SessionId, WorkId
 from efferent.common.domain.resources.work import WorkItem
 from efferent.common.jetstream import api, subjects
-from efferent.common.jetstream.appending import Append, Appender
+from efferent.common.jetstream.appending import Append, Appender, own_message_id
 from efferent.common.jetstream.connection import Connection
 from efferent.common.jetstream.reading import StreamReader
 from efferent.common.ports import LogUnreadable, RawRecord
@@ -74,9 +73,8 @@ class JetStreamWorkLog:
 
     async def _append(self, item: WorkItem, fence: str, expected: int) -> StoredWork:
         payload = item.model_dump_json().encode()
-        message_id = hashlib.sha256(f"{fence}\x1f{expected}\x1f".encode() + payload).hexdigest()[:40]
         ttl_s = self._stopped_kept_s if item.state == "stopped" else None
-        append = Append(_subject(item), payload, message_id, fence, expected, ttl_s)
+        append = Append(_subject(item), payload, own_message_id(), fence, expected, ttl_s)
         return StoredWork(item, await self._appender.append(append))
 
 
