@@ -43,8 +43,8 @@ class Append:
 def own_message_id() -> str:
     """An id that no other append has, for changes that count how many writers made them.
 
-    Two writers that decide the same on the same state (one more delivery given up, a first heartbeat) write equal bytes;
-    with an id made from the bytes each would take the other's message for its own.
+    Two writers that decide the same on the same state (one more delivery given up, a first heartbeat) write equal
+    bytes; with an id made from the bytes each would take the other's message for its own.
     """
     return secrets.token_hex(16)
 
