@@ -50,12 +50,15 @@ class Operation:
     summary: str
 
 
+_DONE_ONCE: Final = frozenset(
+    {"/v1/sessions", "/v1/sessions/{session_id}/events", "/v1/deployments/{deployment_id}/run"}
+)
 _HEADERS_READ: Final[tuple[tuple[str, str, Callable[[Operation], bool]], ...]] = (
     ("anthropic-workspace-id", "The workspace of the key, if it is sent.", lambda _: True),
     (
         "idempotency-key",
         "The same key with the same body is done once.",
-        lambda it: it.method == "POST" and it.path in ("/v1/sessions", "/v1/sessions/{session_id}/events"),
+        lambda it: it.method == "POST" and it.path in _DONE_ONCE,
     ),
     ("last-event-id", "Events after this one come first.", lambda it: it.rows[0].answer == "stream"),
     ("anthropic-worker-id", "Who polls.", lambda it: it.path.endswith("/work/poll")),

@@ -75,18 +75,16 @@ MEASURES: Final[dict[str, Measure]] = {
 """Every group of the table by its short name, in the order of measuring."""
 
 
-async def run(sizes: Sizes, names: list[str]) -> list[Figure]:
-    """Measure these groups."""
+async def run(sizes: Sizes, names: list[str], figures: list[Figure]) -> None:
+    """Measure these groups; the figures of those that came to their end are kept when a later one fails."""
     if (task := asyncio.current_task()) is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="efferent-bench-") as folder:
         async with stage.running(sizes, Path(folder)) as at:
             for name in names:
                 started_s = time.monotonic()
                 figures += await MEASURES[name](at)
                 print(f"bench: {name} took {time.monotonic() - started_s:.1f} s", file=sys.stderr, flush=True)
-    return figures
 
 
 def _main() -> None:
@@ -95,16 +93,19 @@ def _main() -> None:
     if unknown := [name for name in names if name not in MEASURES]:
         raise SystemExit(f"bench: no such group: {', '.join(unknown)}; there are {', '.join(MEASURES)}")
     started_s = time.monotonic()
-    figures = uvloop.run(run(QUICK if options.quick else FULL, names))
-    machine: dict[str, object] = {
-        "cpus": os.cpu_count(),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}",
-        "quick": options.quick,
-        "seconds": round(time.monotonic() - started_s, 1),
-    }
-    print(table(figures))
-    print(f"\n{machine['cpus']} CPUs, Python {machine['python']}, {machine['system']}, {machine['seconds']} s")
+    figures: list[Figure] = []
+    try:
+        uvloop.run(run(QUICK if options.quick else FULL, names, figures))
+    finally:
+        machine: dict[str, object] = {
+            "cpus": os.cpu_count(),
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.release()}",
+            "quick": options.quick,
+            "seconds": round(time.monotonic() - started_s, 1),
+        }
+        print(table(figures))
+        print(f"\n{machine['cpus']} CPUs, Python {machine['python']}, {machine['system']}, {machine['seconds']} s")
     if options.json is not None:
         write_json(options.json, figures, machine)
 

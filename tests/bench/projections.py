@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ from efferent.common import codec
 from efferent.common.blobs.local_folder import LocalFolderBlobs
 from efferent.common.control.kinds import subject_of
 from efferent.common.domain.control.agent import AGENT
-from efferent.common.domain.control.aggregate import Kind
+from efferent.common.domain.control.aggregate import Change, Deed, Kind
 from efferent.common.domain.control.deployment_run import DEPLOYMENT_RUN
 from efferent.common.domain.control.file import FILE
 from efferent.common.domain.ids import SessionId
@@ -40,7 +40,7 @@ _REBUILDS: Final = 5
 _DEADLINE_S: Final = 300.0
 _CONTROL_KINDS: Final[tuple[Kind[Any], ...]] = (AGENT, DEPLOYMENT_RUN, FILE, DEPLOYMENT_RUN)
 """One in four is an agent, which is dear to read; the others are small."""
-_FIRST_DEEDS: Final = {"deployment_run": "started"}
+_FIRST_DEEDS: Final[Mapping[str, Deed]] = {"deployment_run": "started"}
 _GOLDEN: Final = Path(__file__).parents[1] / "golden" / "control" / "v1"
 
 
@@ -108,7 +108,8 @@ async def _control_rebuilt(stage: Stage, connection: Connection) -> Figure:
             rates.append(count / (time.perf_counter() - started_s))
         await follower.stop()
         await projection.close()
-    return Figure(REBUILT_GROUP, f"control plane, {count:,} records", median(rates), "records/s", median(floors))
+    name = f"control plane, {count:,} records"
+    return Figure(REBUILT_GROUP, name, median(rates), "records/s", median(floors), WANTED)
 
 
 async def _fill_control(log: JetStreamControlLog, count: int) -> int:
@@ -118,10 +119,11 @@ async def _fill_control(log: JetStreamControlLog, count: int) -> int:
     async def write(number: int) -> int:
         async with at_once:
             kind = _CONTROL_KINDS[number % len(_CONTROL_KINDS)]
-            like = kind.decode((_GOLDEN / f"{kind.name}.{_FIRST_DEEDS.get(kind.name, 'created')}.json").read_bytes())
+            deed = _FIRST_DEEDS.get(kind.name, "created")
+            like = kind.decode((_GOLDEN / f"{kind.name}.{deed}.json").read_bytes())
             data = like.data.model_copy(update={"id": f"{kind.prefix}{number:024d}"})
             subject = subject_of(kind, like.workspace_id, data.id, None)
-            payload = like.model_copy(update={"data": data}).model_dump_json().encode()
+            payload = kind.encode(Change(deed, data), at=like.at, workspace_id=like.workspace_id, actor=like.actor)
             return await log.append(subject, payload, expected=0)
 
     return max(await asyncio.gather(*(write(number) for number in range(max(count, len(_CONTROL_KINDS))))))

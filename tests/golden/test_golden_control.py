@@ -27,7 +27,8 @@ def test_a_control_record_that_was_ever_written_is_read_and_written_the_same(pat
     if path.parent.name == f"v{VERSION}":
         change = Change(next(known for known in get_args(Deed) if known == deed), record.data)
         written = kind.encode(change, at=record.at, workspace_id=record.workspace_id, actor=record.actor)
-        assert json.loads(written) == json.loads(path.read_text())
+        # The shape names the release's fields and changes with them, not with this resource.
+        assert json.loads(written) | {"shape": None} == json.loads(path.read_text()) | {"shape": None}
 
 
 def test_every_kind_and_deed_has_its_golden_file() -> None:

@@ -16,11 +16,11 @@ from typing import Any
 
 from efferent.common.control.aggregates import SetQuestion
 from efferent.common.control.kinds import place_of
-from efferent.common.domain.control.aggregate import Kind, SetFacts, UnreadableRecord
+from efferent.common.domain.control.aggregate import Kind, Recorded, SetFacts, UnreadableRecord
 from efferent.common.domain.ids import WorkspaceId
 from efferent.common.domain.timestamp import Timestamp
 from efferent.common.ports import ControlLog, RawRecord
-from efferent.gateway.control import tables
+from efferent.gateway.control import lean_records, tables
 from efferent.gateway.control.tables import Item, ListQuery, Row
 from efferent.gateway.progress import Progress
 
@@ -203,14 +203,18 @@ class ControlProjection:
 
 def rows_of(kind: Kind[Any], raw: RawRecord) -> list[Row]:
     """What the tables keep of a record of this kind. Raises UnreadableRecord."""
+    if (lean := lean_records.read(kind, raw.payload)) is not None:
+        return [_row(kind, lean, lean.shown, raw.sequence)]
     record = kind.decode(raw.payload)
-    rows = [_row(kind, record.data, record.workspace_id, raw.sequence, deleted=kind.is_deleted(record))]
+    rows = [_row(kind, record, kind.shown(record.data), raw.sequence)]
     if (derived := kind.derived(record)) is not None:
-        rows.append(_row(derived.kind, derived.data, record.workspace_id, raw.sequence, deleted=False))
+        also = record.model_copy(update={"data": derived.data})
+        rows.append(_row(derived.kind, also, derived.kind.shown(derived.data), raw.sequence))
     return rows
 
 
-def _row(kind: Kind[Any], data: Any, workspace_id: WorkspaceId, sequence: int, *, deleted: bool) -> Row:
+def _row(kind: Kind[Any], record: Recorded, shown: bytes, sequence: int) -> Row:
+    data, workspace_id = record.data, record.workspace_id
     return Row(
         kind=kind.name,
         id=data.id,
@@ -225,6 +229,6 @@ def _row(kind: Kind[Any], data: Any, workspace_id: WorkspaceId, sequence: int, *
         name=kind.unique_name(data),
         facets=kind.facets(data),
         sequence=sequence,
-        body=kind.shown(data),
-        deleted=deleted,
+        body=shown,
+        deleted=kind.is_deleted(record),
     )

@@ -38,6 +38,7 @@ AGENT: Final[Kind[Agent]] = Kind(
     deeds=("created", "updated", "archived"),
     version=lambda agent: agent.version,
     keeps_versions=True,
+    says_shape=True,
 )
 
 

@@ -7,13 +7,15 @@ A rule over several resources (unique names, counts, a parent that must still be
 their subjects name: it is given the set's facts, and the append is fenced on the whole set.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import to_json
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from efferent.common.domain.content import Shape
 from efferent.common.domain.ids import ApiKeyId, Prefix, WorkspaceId
@@ -89,7 +91,25 @@ class ControlRecord[R](Shape):
     workspace_id: WorkspaceId
     actor: ApiKeyId | None = None
     """Whose key did it; None: the platform itself."""
+    shape: str = Field(default="", exclude_if=lambda shape: not shape)
+    """What names the fields of ``data`` as they were when it was written; empty for kinds that do not say so."""
     data: R
+
+
+class Recorded(Protocol):
+    """What is asked of a record, however far it was read."""
+
+    @property
+    def type(self) -> str:
+        """The kind and the deed."""
+
+    @property
+    def workspace_id(self) -> WorkspaceId:
+        """Where the resource is."""
+
+    @property
+    def data(self) -> Any:
+        """The resource, or what was read of it."""
 
 
 class UnreadableRecord(ValueError):
@@ -150,6 +170,13 @@ class Kind[R: Resource]:
     """What lists of another kind learn from a record: of a change of a memory, the version that it made."""
     show: Callable[[R], BaseModel] | None = None
     """What clients get of it; None: all of it."""
+    says_shape: bool = False
+    """Whether its records name their shape: then lists can take a resource as it was written, without decoding it."""
+
+    @property
+    def shape(self) -> str:
+        """What names the fields of the resource as they are in this release; empty when its records do not say so."""
+        return _shape_of(self.record) if self.says_shape else ""
 
     @property
     def subject_family(self) -> str:
@@ -174,12 +201,17 @@ class Kind[R: Resource]:
 
     def shown(self, data: R) -> bytes:
         """The resource as clients get it, as JSON."""
-        return to_json(data if self.show is None else self.show(data))
+        return (data if self.show is None else self.show(data)).model_dump_json().encode()
 
     def encode(self, change: Change[R], *, at: Timestamp, workspace_id: WorkspaceId, actor: ApiKeyId | None) -> bytes:
         """Write what was decided."""
         record = self.record(
-            type=f"{self.name}.{change.deed}", at=at, workspace_id=workspace_id, actor=actor, data=change.data
+            type=f"{self.name}.{change.deed}",
+            at=at,
+            workspace_id=workspace_id,
+            actor=actor,
+            shape=self.shape,
+            data=change.data,
         )
         return record.model_dump_json().encode()
 
@@ -191,6 +223,12 @@ class Kind[R: Resource]:
             problem = error.errors(include_input=False, include_url=False)[0]
             raise UnreadableRecord(f"{self.name}: {problem['loc']} {problem['msg']}") from error
 
-    def is_deleted(self, record: "ControlRecord[R]") -> bool:
+    def is_deleted(self, record: Recorded) -> bool:
         """Whether the record says that the resource is gone."""
         return record.type == f"{self.name}.deleted"
+
+
+@lru_cache
+def _shape_of(record: "type[ControlRecord[Any]]") -> str:
+    schema = record.model_json_schema(mode="serialization")
+    return hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest()[:12]

@@ -28,6 +28,7 @@ DEPLOYMENT_RUN: Final[Kind[DeploymentRun]] = Kind(
         HAS_ERROR: _word(run.error is not None),
         TRIGGER_TYPE: run.trigger_context.type,
     },
+    says_shape=True,
 )
 
 

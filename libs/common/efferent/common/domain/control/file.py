@@ -39,6 +39,7 @@ FILE: Final[Kind[File]] = Kind(
     parent=lambda file: file.session_id,
     facets=_facets,
     show=metadata,
+    says_shape=True,
 )
 
 
