@@ -14,7 +14,7 @@ from tests.support.playing import Played, message
 from tests.support.raw_api import RawApi
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_frozen_log_is_answered_529_and_nothing_is_lost(tmp_path: Path) -> None:
     with scripted_model() as url, storm_server(tmp_path, url) as server:
         async with (

@@ -26,8 +26,8 @@ TYPES_BY_STATUS: Final[Mapping[int, frozenset[str]]] = {
 }
 """The ``error.type`` of a status; another 4xx is an ``invalid_request_error``, another 5xx an ``api_error``."""
 
-_MORE_FIELDS: Final = "skills-2025-10-02"
-"""Clients of this beta get further fields, of which the present ones know nothing."""
+_MORE_FIELDS: Final = ("skills-2025-10-02", "files-api-2025-04-14")
+"""Clients of these betas get further fields, of which the present ones know nothing."""
 ABSENT: Final = "beta.tunnels."
 """Methods that this server answers with 404 on purpose."""
 
@@ -119,8 +119,10 @@ class Contract:
             return Verdict(met, frozenset(), tuple(f"{where}: {problem}" for problem in self._of_error(exchange)))
         if not routes:
             return Verdict((), frozenset(), (f"{where}: the contract has no such route",))
-        first, *others = dict.fromkeys(json.dumps(route.schema) for route in routes)
-        if _MORE_FIELDS in exchange.beta:
+        has_more_fields = any(beta in exchange.beta for beta in _MORE_FIELDS)
+        schemas = [opened(route.schema) if has_more_fields else route.schema for route in routes]
+        first, *others = dict.fromkeys(json.dumps(schema) for schema in schemas)
+        if has_more_fields:
             first = first.replace('"#/', f'"{_URN_OPEN}#/')
         problems = [*_of_kind(exchange, routes[0]), *self._of_answer(exchange, first)]
         for other in others:  # the plain models know fewer fields than the beta ones, which come first

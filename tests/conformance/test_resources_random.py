@@ -59,7 +59,7 @@ def known(fuzzed_server: EfferentServer) -> Iterator[KnownResources]:
     resources.close()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("place", [place for place in BODIES if place != SELF_HOSTED])
 def test_whatever_is_done_to_resources_what_is_shown_of_them_stays_consistent(
     place: str, known: KnownResources

@@ -17,7 +17,7 @@ STATES: Final = ("queued", "starting", "active", "stopping", "stopped")
 HEARTBEATS: Final = st.sampled_from(["", "NO_HEARTBEAT", "last", "2001-01-01T00:00:00.000000Z", "nonsense"])
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_whatever_is_done_to_a_queue_its_items_only_go_forward(fuzzed_server: EfferentServer) -> None:
     known = KnownResources(fuzzed_server.base_url)
 

@@ -67,7 +67,7 @@ def model_environ(url: str, folder: Path) -> dict[str, str]:
         "ANTHROPIC_API_KEY": PROVIDER_KEY,
         "EFFERENT_WEBHOOK_ALLOW": "127.0.0.1",
         "EFFERENT_MCP_ALLOW": "127.0.0.1",
-        "EFFERENT_WORK_LEASE_TTL_S": "12",
+        "EFFERENT_WORK_LEASE_TTL_S": "40",
         "HOME": os.environ.get("HOME", str(Path.home())),
     }
 

@@ -21,7 +21,7 @@ SECRET: Final = "ghp-a-token-that-nobody-may-see"
 LARGE: Final = "large " * 60_000
 """A message whose record becomes a blob."""
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass
@@ -161,10 +161,14 @@ def test_a_restore_that_was_killed_is_refused_as_a_server_and_can_be_run_again(s
     data = tmp_path / "data"
     environ = {**os.environ, "EFFERENT_DATA_DIR": str(data), "EFFERENT_BACKUP_PASSPHRASE": PASSPHRASE}
     command = [sys.executable, "-m", "efferent.cli.main", "restore", str(source.archive)]
-    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE) as killed:
-        while not (data / "nats" / "jetstream").exists():
-            assert killed.poll() is None
-        killed.kill()
+    for _ in range(5):  # on a busy machine one may be over before it is killed
+        with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE) as killed:
+            while not (data / "nats" / "jetstream").exists():
+                assert killed.poll() is None
+            killed.kill()
+        if (data / "restoring").exists():
+            break
+        shutil.rmtree(data)
     done = efferent(data, "up", EFFERENT_PORT=str(free_port()))
     assert (done.returncode, "did not come to its end: run it again" in done.stderr) == (2, True)
     done = efferent(data, "restore", str(source.archive))

@@ -38,7 +38,7 @@ async def own(tmp_path: Path) -> AsyncIterator[Stack]:
         assert server.errors() == []
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_it_is_tried_again_and_an_interrupt_ends_it(own: Stack) -> None:
     client, model = own
     summary = {"error": {**OVERLOADED, "times": 2}, "gate": "summary", "text": "all in short"}
@@ -68,7 +68,7 @@ async def test_it_is_tried_again_and_an_interrupt_ends_it(own: Stack) -> None:
     await cut.events()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_one_that_always_fails_ends_turns_and_not_the_session(own: Stack) -> None:
     client, model = own
     await model.add_rule(SUMMARY_MARK, {"error": OVERLOADED})

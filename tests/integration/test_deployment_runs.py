@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from anthropic import AsyncAnthropic
 
-WITHIN_S = 20
+WITHIN_S = 40
 
 
 async def until(check: Callable[[], Awaitable[bool]]) -> None:

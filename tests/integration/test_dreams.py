@@ -12,7 +12,8 @@ from tests.support.efferent_server import EfferentServer
 from tests.support.model_control import ModelControl
 from tests.support.playing import MODEL, Played, bash, fresh_name, message, text_of
 
-WITHIN_S = 30
+WITHIN_S = 75
+"""A dream ends up to half a minute late where another session holds back the brains' acknowledgements."""
 LIVE = ("pending", "running")
 
 
@@ -98,8 +99,10 @@ async def test_it_writes_a_new_store_and_leaves_the_old_one(client: AsyncAnthrop
     assert output.memory_store_id != store_id
     assert await contents(client, output.memory_store_id) == {"/tea.md": "black"}
     assert await contents(client, store_id) == {"/tea.md": "green", "/dogs.md": "two"}
-    session = await archived(client, done.session_id)
+    session = await client.beta.sessions.retrieve(done.session_id)
     assert session.status == "terminated"
+    assert session.archived_at is not None
+    assert session.archived_at <= done.ended_at
     events = [event async for event in client.beta.sessions.events.list(done.session_id)]
     task = next(text_of(event) for event in events if event.type == "user.message")
     assert "user: I like black tea now." in task

@@ -47,7 +47,7 @@ async def test_while_a_tool_runs_its_call_gets_an_error_result(client: AsyncAnth
         await played.send(scripted(bash("touch begun; sleep 30; touch late"), {"text": "never"}))
         await watch.until("agent.tool_use")
         await played.send(interrupt())
-        await watch.until("session.status_idle", deadline_s=5)
+        await watch.until("session.status_idle", deadline_s=15)
     assert types_of(watch.seen)[6:] == ["agent.tool_result", "user.interrupt", *END]
     (result,) = of_type(watch.seen, "agent.tool_result")
     assert (result.is_error, text_of(result)) == (True, INTERRUPTED)
@@ -103,7 +103,7 @@ async def test_while_a_retry_is_awaited_the_turn_ends(client: AsyncAnthropic) ->
         await watch.until("session.status_rescheduled")
         assert (await played.retrieve()).status == "rescheduling"
         await played.send(interrupt())
-        idle = await watch.until("session.status_idle", deadline_s=5)
+        idle = await watch.until("session.status_idle", deadline_s=15)
     assert idle.stop_reason.type == "end_turn"
     await played.events()
 

@@ -26,7 +26,7 @@ async def openai_client(openai_server: EfferentServer) -> AsyncIterator[AsyncAnt
         yield sdk
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_a_tool_turn_with_an_openai_compatible_model(openai_client: AsyncAnthropic, model: ModelControl) -> None:
     played = await Played.create(openai_client, model="openai/gpt-test", agent={"system": "be brief"})
     word = fresh_name("openai")
@@ -51,7 +51,7 @@ async def test_a_tool_turn_with_an_openai_compatible_model(openai_client: AsyncA
     await played.events()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_failures_of_an_openai_compatible_model_are_session_errors(openai_client: AsyncAnthropic) -> None:
     played = await Played.create(openai_client, model="openai/gpt-test")
     busy = {"status": 429, "type": "rate_limit", "message": "slow down", "times": 1}

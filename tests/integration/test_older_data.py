@@ -40,7 +40,7 @@ async def older(opened: EfferentServer) -> AsyncIterator[tuple[AsyncAnthropic, d
         assert opened.stop() == 0
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_everything_that_was_there_is_there_and_goes_on(
     older: tuple[AsyncAnthropic, dict[str, Any]],
 ) -> None:

@@ -48,7 +48,7 @@ class Told:
         return self.secrets.keep(what, secret)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_no_secret_is_in_any_file_log_or_answer(tmp_path: Path) -> None:
     secrets = Secrets()
     secrets.keep("API key", API_KEY)

@@ -19,7 +19,7 @@ from tests.support.raw_api import RawApi
 from tests.support.self_hosting import DEADLINE_S, SelfHosted, answers, until
 from tests.support.webhook_receiver import Received, receiving
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture

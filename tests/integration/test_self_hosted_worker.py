@@ -27,6 +27,7 @@ from tests.support.playing import (
     toolset,
 )
 from tests.support.raw_api import RawApi
+from tests.support.secret_search import contents_below
 from tests.support.self_hosting import DEADLINE_S, SelfHosted, answers, command_of, until
 
 pytestmark = pytest.mark.timeout(300)  # the first run on a machine installs the other SDKs
@@ -268,8 +269,10 @@ async def test_no_credential_of_a_worker_is_kept_in_clear_text(
     assert (await hosted.raw.send(played.id, message("x"), headers=headers)).status == 403
     assert (await hosted.raw.call("GET", f"/v1/sessions/{played.id}", headers=headers)).status == 200
     secrets = [hosted.key.encode()[-40:], token.split(b'"')[3][-40:], item["secret"].encode()[-40:]]
-    kept = [server.log_file, *(path for path in server.data_dir.rglob("*") if path.is_file())]
     found = [
-        (path.name, number) for path in kept for number, secret in enumerate(secrets) if secret in path.read_bytes()
+        (path.name, number)
+        for path, content in contents_below(server.log_file, server.data_dir)
+        for number, secret in enumerate(secrets)
+        if secret in content
     ]
     assert found == []

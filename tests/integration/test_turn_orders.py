@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from anthropic import AsyncAnthropic
 
+from tests.support.efferent_server import EfferentServer
 from tests.support.model_control import ModelControl
 from tests.support.playing import (
     Played,
@@ -20,11 +21,21 @@ from tests.support.playing import (
     toolset,
     types_of,
 )
+from tests.support.self_hosting import until
 
+HELD: Final = "touch begun; until [ -e go ]; do sleep 0.02; done"
+"""A command that a test lets end."""
 BEGIN: Final = ["session.status_running", "session.thread_status_running"]
 END: Final = ["session.thread_status_idle", "session.usage", "session.status_idle"]
 ANSWER: Final = ["span.model_request_start", "agent.message", "span.model_request_end"]
 CALL: Final = ["span.model_request_start", "agent.tool_use", "span.model_request_end"]
+
+
+async def release(server: EfferentServer, played: Played) -> None:
+    """Let the session's command ``HELD`` end, once it has begun."""
+    workspace = server.data_dir / "hands" / "sessions" / played.id / "workspace"
+    await until((workspace / "begun").exists)
+    (workspace / "go").touch()
 
 
 async def same_in_list(played: Played, seen: list[Any]) -> list[str]:
@@ -60,12 +71,17 @@ async def test_a_tool_that_is_always_allowed(client: AsyncAnthropic) -> None:
     assert text_of(result).strip() == "hi"
 
 
-async def test_tools_run_in_parallel_and_answer_in_the_order_of_completion(client: AsyncAnthropic) -> None:
+async def test_tools_run_in_parallel_and_answer_in_the_order_of_completion(
+    client: AsyncAnthropic, server: EfferentServer
+) -> None:
     played = await Played.create(client)
-    # The first call cannot end before the second one has run.
-    reads = {"tool": "bash", "input": {"command": "until [ -e second ]; do sleep 0.02; done; sleep 0.3; echo first"}}
     writes = {"tool": "write", "input": {"file_path": "/workspace/second", "content": "x"}}
-    seen = await played.until_idle(scripted({"tools": [reads, writes]}, {"text": "done"}))
+    async with played.watch() as watch:
+        await played.send(scripted({"tools": [bash(f"{HELD}; echo first"), writes]}, {"text": "done"}))
+        await watch.until("agent.tool_result")
+        await release(server, played)
+        await watch.until("session.status_idle")
+    seen = watch.seen
     assert await same_in_list(played, seen) == [
         *BEGIN, "user.message", "span.model_request_start", "agent.tool_use", "agent.tool_use",
         "span.model_request_end", "agent.tool_result", "agent.tool_result", *ANSWER, *END,
@@ -74,13 +90,16 @@ async def test_tools_run_in_parallel_and_answer_in_the_order_of_completion(clien
     assert [result.tool_use_id for result in results] == [uses[1].id, uses[0].id]
 
 
-async def test_a_steered_message_joins_the_running_turn(client: AsyncAnthropic, model: ModelControl) -> None:
+async def test_a_steered_message_joins_the_running_turn(
+    client: AsyncAnthropic, model: ModelControl, server: EfferentServer
+) -> None:
     played = await Played.create(client)
     word = fresh_name("steered")
     async with played.watch() as watch:
-        await played.send(scripted(bash("sleep 0.5; echo slow"), {"text": "old plan"}))
+        await played.send(scripted(bash(f"{HELD}; echo slow"), {"text": "old plan"}))
         await watch.until("agent.tool_use")
         await played.send(scripted({"text": "both"}, say=word))
+        await release(server, played)
         await watch.until("session.status_idle")
     assert await same_in_list(played, watch.seen) == [
         *BEGIN, "user.message", *CALL, "agent.tool_result", "user.message", *ANSWER, *END,
@@ -194,13 +213,16 @@ async def test_a_custom_tool_is_answered_by_the_client(client: AsyncAnthropic, m
     assert last[0]["content"][0]["text"] == "found it"
 
 
-async def test_a_custom_result_that_comes_while_a_tool_runs_needs_no_idle(client: AsyncAnthropic) -> None:
+async def test_a_custom_result_that_comes_while_a_tool_runs_needs_no_idle(
+    client: AsyncAnthropic, server: EfferentServer
+) -> None:
     played = await Played.create(client, tools=[toolset(), custom_tool()])
     look_up = {"tool": "look_up", "input": {"key": "a"}}
     async with played.watch() as watch:
-        await played.send(scripted({"tools": [bash("sleep 0.5; echo hi"), look_up]}, {"text": "done"}))
+        await played.send(scripted({"tools": [bash(f"{HELD}; echo hi"), look_up]}, {"text": "done"}))
         use = await watch.until("agent.custom_tool_use")
         await played.send(custom_result(use.id, "found"))
+        await release(server, played)
         await watch.until("session.status_idle")
     assert await same_in_list(played, watch.seen) == [
         *BEGIN, "user.message", "span.model_request_start", "agent.tool_use", "agent.custom_tool_use",
@@ -209,15 +231,16 @@ async def test_a_custom_result_that_comes_while_a_tool_runs_needs_no_idle(client
 
 
 async def test_a_call_that_asks_lets_the_others_run_and_what_was_said_meanwhile_waits(
-    client: AsyncAnthropic, model: ModelControl
+    client: AsyncAnthropic, model: ModelControl, server: EfferentServer
 ) -> None:
     asked = {"name": "write", "permission_policy": {"type": "always_ask"}}
     played, word = await Played.create(client, tools=[toolset(configs=[asked])]), fresh_name("meanwhile")
     write = {"tool": "write", "input": {"file_path": "/workspace/a", "content": "a"}}
     async with played.watch() as watch:
-        await played.send(scripted({"tools": [bash("sleep 0.5; echo hi"), write]}, {"text": "done"}))
+        await played.send(scripted({"tools": [bash(f"{HELD}; echo hi"), write]}, {"text": "done"}))
         await watch.until("agent.tool_use", count=2)
         await played.send(scripted({"text": "both"}, say=word))
+        await release(server, played)
         idle = await watch.until("session.status_idle")
     uses = of_type(watch.seen, "agent.tool_use")
     assert [use.evaluated_permission for use in uses] == ["allow", "ask"]

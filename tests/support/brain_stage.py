@@ -51,7 +51,7 @@ from efferent.common.testing.in_memory_stream import InMemoryStream
 from efferent.common.testing.seeds import CountedSeeds
 from efferent.common.testing.specification import agent
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 SESSION = SessionId("sesn_1")
 
 

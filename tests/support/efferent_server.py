@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-READY_WAIT_S: Final = 60.0
-STOP_WAIT_S: Final = 15.0
-SPAWN_WAIT_S: Final = 10.0
+READY_WAIT_S: Final = 120.0
+STOP_WAIT_S: Final = 45.0
+SPAWN_WAIT_S: Final = 30.0
 API_KEY: Final = "sk-ant-efferent-test-key-0123456789abcdef"
 SERVICES: Final = ("nats", "hands", "brain", "automation", "gateway")
 

@@ -1,6 +1,7 @@
 """Looks for secrets in everything that a server wrote and answered, whatever usual encoding they stand in."""
 
 import base64
+import contextlib
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -92,3 +93,10 @@ def files_below(*places: Path) -> list[Path]:
     """All files in these folders, and these files."""
     found = [path for place in places for path in (place.rglob("*") if place.is_dir() else [place])]
     return [path for path in found if path.is_file()]
+
+
+def contents_below(*places: Path) -> Iterator[tuple[Path, bytes]]:
+    """The bytes of all files there while a server works with them: one that vanishes meanwhile is passed over."""
+    for path in files_below(*places):
+        with contextlib.suppress(FileNotFoundError):
+            yield path, path.read_bytes()

@@ -1,7 +1,7 @@
 """A customer's webhook endpoint: keeps what it gets and answers as a test wants."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -12,7 +12,7 @@ from anthropic import Anthropic
 
 from tests.conformance.traffic import note_webhook
 
-WAIT_S: Final = 20.0
+WAIT_S: Final = 40.0
 READER: Final = Anthropic(api_key="not used: nothing is sent with it")
 
 
@@ -44,7 +44,7 @@ class Received:
         return READER.beta.webhooks.unwrap(self.body, headers=dict(self.headers), key=key)
 
 
-Answering = Callable[[Received], web.StreamResponse]
+Answering = Callable[[Received], web.StreamResponse | Awaitable[web.StreamResponse]]
 
 
 def ok(_: Received) -> web.StreamResponse:
@@ -83,7 +83,8 @@ class Receiver:
         async with self.changed:
             self.received.append(received)
             self.changed.notify_all()
-        return self.answer(received)
+        answer = self.answer(received)
+        return await answer if isinstance(answer, Awaitable) else answer
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """Which processes a server consists of, and what each may know."""
 
-import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,13 +24,9 @@ OPERATOR = {
 @pytest.fixture
 def short_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A temporary folder whose own name is short, wherever the tests run."""
-    folder = Path("/tmp") / f"efferent-test-{os.getpid()}"
-    folder.mkdir(mode=0o700)
-    monkeypatch.setattr("tempfile.tempdir", str(folder))
-    yield folder
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    folder.rmdir()
+    with tempfile.TemporaryDirectory(prefix="e-", dir="/tmp") as folder:
+        monkeypatch.setattr("tempfile.tempdir", folder)
+        yield Path(folder)
 
 
 def test_children_stop_from_the_edge_to_the_log(tmp_path: Path) -> None:

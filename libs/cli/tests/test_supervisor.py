@@ -35,7 +35,7 @@ class Lines:
         self.said.append(line)
         self._news.set()
 
-    async def until(self, wanted: Callable[[list[str]], bool], within_s: float = 10.0) -> None:
+    async def until(self, wanted: Callable[[list[str]], bool], within_s: float = 20.0) -> None:
         """Return once the lines said so far are as wanted."""
         async with asyncio.timeout(within_s):
             while not wanted(self.said):
@@ -70,14 +70,15 @@ async def supervised(*specs: ChildSpec, burst: int = 3) -> AsyncIterator[tuple[S
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
-async def test_a_dead_child_lives_again_within_two_seconds(number: signal.Signals) -> None:
+async def test_a_dead_child_is_started_again_at_once(number: signal.Signals) -> None:
     async with supervised(spec("brain", SERVES)) as (supervisor, lines):
         await lines.until(lambda said: lines.count("brain is ready") == 1)
         first = supervisor.pids()["brain"]
         os.kill(first, number)
-        await lines.until(lambda said: lines.count("brain is ready") == 2, within_s=2.0)
+        await lines.until(lambda said: lines.count("brain is ready") == 2)
         assert supervisor.pids()["brain"] != first
         assert lines.count(f"brain (process {first})") == 1
+        assert lines.count("starting it again in 0.1 s") == 1
 
 
 async def test_a_child_that_keeps_dying_is_started_later_and_later() -> None:
@@ -108,7 +109,7 @@ async def test_the_start_is_over_when_every_child_is_ready() -> None:
 async def test_a_child_whose_need_is_never_ready_does_not_hinder_the_stop() -> None:
     nats = spec("nats", PREAMBLE + "signal.sigwait({signal.SIGTERM})\n")
     async with supervised(spec("gateway", SERVES, after=("nats",)), nats) as (supervisor, lines):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await supervisor.stop()
         assert supervisor.pids() == {}
         assert lines.said == []
@@ -129,13 +130,13 @@ async def test_children_stop_one_after_the_other_in_the_given_order(tmp_path: Pa
 async def test_a_child_that_ignores_the_stop_is_killed_when_its_budget_is_spent() -> None:
     async with supervised(spec("brain", HANGS, drain_budget_s=0.2)) as (supervisor, lines):
         await lines.until(lambda said: lines.count("brain is ready") == 1)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             await supervisor.stop()
         assert supervisor.pids() == {}
 
 
 async def test_a_stop_right_after_the_start_leaves_no_child() -> None:
     async with supervised(spec("brain", SERVES), spec("nats", SERVES)) as (supervisor, _):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await supervisor.stop()
         assert supervisor.pids() == {}

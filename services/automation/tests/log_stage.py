@@ -23,7 +23,7 @@ from efferent.common.runtime.settings import HostSettings, NatsSettings
 from efferent.common.secrets.root_key import SecretSettings
 from efferent.common.testing.fake_clock import FakeClock
 
-WITHIN_S: Final = 15.0
+WITHIN_S: Final = 40.0
 ROOT_KEY: Final = "A" * 43 + "="
 SECRETS: Final = SecretSettings(key=SecretStr(ROOT_KEY))
 WORKSPACE: Final = WorkspaceId("wrkspc_a")

@@ -1,12 +1,15 @@
 """What a brain places before a call and keeps after a turn: once, and by somebody even when a brain dies."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from efferent.brain.furnishing import PLACINGS_MAX, Furnisher
+from efferent.brain.keeping import Keeper
 from efferent.brain.placements import Collected, MemoryChange, MemoryPlace, Output, Placement, placement_of
 from efferent.brain.ports import PlacementMissing, ToolCallDraft
+from efferent.common.control.aggregates import Actor
 from efferent.common.domain.attachments import AttachFile, AttachMemoryStore, Attachment
 from efferent.common.domain.commands import AddFile, CreateSession
 from efferent.common.domain.content import TextBlock
@@ -16,6 +19,7 @@ from efferent.common.domain.ids import (
     EnvironmentId,
     EventId,
     FileId,
+    SessionId,
     SessionResourceId,
     ThreadId,
     WorkspaceId,
@@ -27,6 +31,7 @@ from efferent.common.domain.resources.environment import CloudConfig
 from efferent.common.domain.resources.file import File
 from efferent.common.domain.resources.session_resource import StoredContent
 from efferent.common.domain.state import Idle, SessionState
+from efferent.common.ports import LogUnavailable
 from efferent.common.testing.specification import agent, message, toolset
 from tests.support.brain_stage import DEADLINE_S, SESSION, Stage
 
@@ -90,12 +95,29 @@ async def test_outputs_become_files_before_the_input_is_acknowledged(stage: Stag
     stage.brain()
     await create(stage)
     await tool_turn(stage)
-    assert stage.durable.pending
+    assert stage.durable.pending or stage.durable.due
     stage.hands.may_collect.set()
     await acknowledged(stage)
     kept = await output(stage)
     assert (kept.filename, kept.size_bytes, kept.downloadable) == ("report.md", 5, True)
     assert stage.hands.made == Collected()
+
+
+async def test_an_output_that_a_client_deleted_does_not_come_back(stage: Stage) -> None:
+    """The brain that made a file of it died before it could tell the hands."""
+    stage.brain()
+    await create(stage)
+    stage.hands.made, stage.hands.contents = Collected((REPORT,)), {REPORT.path: b"first"}
+    await tool_turn(stage)
+    await acknowledged(stage)
+    await stage.files.delete(Actor(WORKSPACE), (await output(stage)).id)
+    stage.hands.made = Collected((REPORT,))
+    await tool_turn(stage)
+    await acknowledged(stage)
+    with pytest.raises(NotFound):
+        await output(stage)
+    assert stage.hands.made == Collected(), "it is settled"
+    assert [entry.key async for entry in stage.blobs.entries(f"{SESSION}/files/")] == []
 
 
 async def test_a_turn_without_tool_calls_asks_the_hands_nothing(stage: Stage) -> None:
@@ -230,6 +252,74 @@ async def test_a_sandbox_that_fell_behind_its_memory_is_brought_up_to_date_befor
     assert stage.hands.collections == 2
     (up_to_date,) = stage.hands.prepared[prepared:]
     assert [memory.path for memory in up_to_date.stores[0].memories] == ["/b.md"]
+
+
+async def test_a_brain_that_knows_nothing_of_a_sandbox_brings_it_up_to_date_before_it_looks(stage: Stage) -> None:
+    """The brain before it may have died between writing a memory and telling the sandbox of it."""
+    change = MemoryChange("/mnt/memory/notes", "/b.md", None, b"new")
+    stage.hands.made = Collected(memories=(change,))
+    roster = stage.brain()
+    await create(stage, store())
+    await tool_turn(stage)
+    await acknowledged(stage)
+    await roster.drain()
+    prepared, stage.hands.made = len(stage.hands.prepared), Collected()
+    stage.brain("brain_2")
+    await tool_turn(stage)
+    await acknowledged(stage)
+    assert stage.hands.collections == 2
+    assert len(stage.hands.prepared) == prepared + 1
+    await tool_turn(stage)
+    await acknowledged(stage)
+    assert len(stage.hands.prepared) == prepared + 1, "now it knows"
+
+
+async def test_a_placement_from_before_a_change_of_memory_does_not_pass_for_one_from_after_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await create(stage, store())
+    state, _ = await stage.state()
+    assert state is not None
+    furnisher = Furnisher(stage.hands, stage.memories)
+    prepare = stage.hands.prepare
+
+    async def meanwhile_kept(session_id: SessionId, placement: Placement) -> None:
+        furnisher.fall_behind(session_id)
+        await prepare(session_id, placement)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.hands, "prepare", meanwhile_kept)
+        await furnisher.refresh(state)
+    assert furnisher.is_behind(state)
+    await furnisher.refresh(state)
+    assert not furnisher.is_behind(state)
+
+
+async def test_after_a_memory_that_could_not_be_written_the_sandbox_is_behind(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = [MemoryChange("/mnt/memory/notes", f"/{name}.md", None, b"new") for name in "ab"]
+    stage.hands.made = Collected(memories=tuple(changes))
+    await create(stage, store())
+    state, _ = await stage.state()
+    assert state is not None
+    furnisher = Furnisher(stage.hands, stage.memories)
+    await furnisher.refresh(state)
+    write = stage.memories.write
+
+    async def write_first(*wanted: Any) -> None:
+        if stage.memories.written:
+            raise LogUnavailable("gone")
+        await write(*wanted)
+
+    monkeypatch.setattr(stage.memories, "write", write_first)
+    await Keeper(stage.hands, furnisher, stage.files, stage.memories, nothing_deleted).keep(state)
+    assert [change for _, change in stage.memories.written] == changes[:1]
+    assert furnisher.is_behind(state)
+
+
+async def nothing_deleted(_session_id: SessionId) -> bool:
+    return False
 
 
 async def test_a_memory_that_the_store_refuses_holds_nothing_up(stage: Stage) -> None:

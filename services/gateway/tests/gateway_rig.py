@@ -28,7 +28,7 @@ from efferent.gateway.settings import GatewaySettings
 
 SEEDS: Final = RandomSeeds()
 CLOCK: Final = SystemClock()
-WAIT_S: Final = 10.0
+WAIT_S: Final = 30.0
 ROOT_KEY: Final = base64.b64encode(bytes(32)).decode()
 """Gateways of many data folders share one log."""
 BETA: Final = "managed-agents-2026-04-01"

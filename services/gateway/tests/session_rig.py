@@ -68,7 +68,7 @@ from efferent.gateway.streams.live_reader import Reader
 WORKSPACE: Final = WorkspaceId("wrkspc_test")
 SEEDS: Final = RandomSeeds()
 CLOCK: Final = SystemClock()
-WAIT_S: Final = 10.0
+WAIT_S: Final = 30.0
 
 
 def agent() -> AgentSnapshot:

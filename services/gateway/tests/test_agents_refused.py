@@ -65,6 +65,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"metadata": {"k": None}}, f"{PARSE}metadata.k: must be a string"),
     ({"metadata": []}, f"{PARSE}metadata: must be an object"),
     ({"multiagent": {"type": "coordinator"}}, f"{PARSE}multiagent: not available in this release"),
+    ({"multiagent": {}}, f"{PARSE}multiagent: not available in this release"),
     # model
     ({"model": None}, f"{PARSE}model: must be an object"),
     ({"model": 5}, f"{PARSE}model: must be an object"),
@@ -121,6 +122,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         f'{PARSE}tools[0].configs[0].name: "find" is not a valid value; expected one of {BUILTIN}',
     ),
     ({"tools": [toolset({"enabled": True})]}, f"{PARSE}tools[0].configs[0].name: field is required"),
+    (
+        {"tools": [toolset({"name": "bash", "type": "edit"})]},
+        f'{PARSE}tools[0].configs[0].type: "edit" is not a valid value; expected one of bash',
+    ),
+    (
+        {"tools": [toolset({"type": "edit", "name": "bash"})]},
+        f'{PARSE}tools[0].configs[0].type: "edit" is not a valid value; expected one of bash',
+    ),
     (
         {"tools": [CUSTOM, toolset({"name": "bash"}, {"name": "read", "permission_policy": {"type": "never_allow"}})]},
         f'{PARSE}tools[1].configs[1].permission_policy.type: "never_allow" is not a valid value; '
@@ -335,6 +344,7 @@ async def test_a_model_without_a_provider_is_refused_with_the_patterns(served: S
         custom(input_schema={"type": "object", "properties": {"p" * 64: {"oneOf": []}}, "additionalProperties": False}),
         {"tools": [{"type": TOOLSET, "configs": None, "default_config": None}]},
         {"tools": [toolset({"name": "web_fetch", "type": "web_fetch", "enabled": None})]},
+        {"tools": [toolset({"name": "bash", "type": "bash"}, {"name": "edit", "type": None})]},
     ],
 )  # fmt: skip
 async def test_what_is_just_within_the_rules_is_accepted(served: Served, fields: dict[str, Any]) -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from efferent.common.runtime import nats_server
+from efferent.common.testing.in_memory_log import InMemoryControlLog
+from efferent.common.testing.in_memory_stream import InMemoryStream
 from efferent.gateway.app import CONTROL_FILE
 from efferent.gateway.control import tables
+from efferent.gateway.control.projection import ControlProjection
 from efferent.gateway.errors import Overloaded
 from efferent.gateway.progress import Progress
 from services.gateway.tests.gateway_rig import WAIT_S, Served, ServerAddress, serve
@@ -83,6 +86,26 @@ async def test_a_sound_file_is_not_built_again(nats_address: ServerAddress, tmp_
     async with serve(nats_address, tmp_path / "data") as second:
         second.key = key
         assert await names(second) == ["kept"]
+
+
+async def test_a_start_waits_for_as_much_as_there_is_to_apply(nats_address: ServerAddress, tmp_path: Path) -> None:
+    async with serve(nats_address, tmp_path / "one") as one:
+        for index in range(30):
+            await one.call("POST", "/v1/agents", AGENT | {"name": f"a{index}"})
+        # No list would wait for so much.
+        async with serve(nats_address, tmp_path / "two", behind_wait_s=0.0005) as two:
+            two.key = one.key
+            assert len(await names(two)) == 20
+
+
+async def test_a_start_that_applies_nothing_is_given_up(tmp_path: Path) -> None:
+    log = InMemoryControlLog(InMemoryStream())
+    await log.append("control.agent.agent_a", b"{}", expected=0)
+    projection = ControlProjection(tmp_path / "file", log, behind_wait_s=0.01)
+    await projection.open("stream")
+    with pytest.raises(Overloaded):
+        await projection.catch_up_however_long(0.02)
+    await projection.close()
 
 
 async def test_a_client_that_changes_replicas_does_not_miss_its_own_write(

@@ -383,6 +383,10 @@ async def test_requests_with_one_idempotency_key_start_one_run(served: Served) -
         "invalid_request_error",
         "Idempotency-Key: must be 1 to 255 characters long",
     )
+    assert (await served.call("POST", f"/v1/deployments/{made['id']}/archive")).status == 200
+    again = await run(made, "one")
+    assert (again.status, again.body) == (200, answers[0].body), "the answer was lost, not the run"
+    assert (await run(made, "new")).status == 400
 
 
 async def test_a_run_that_a_crash_cut_short_is_finished_by_the_next_request_with_its_key(served: Served) -> None:

@@ -16,7 +16,7 @@ from efferent.common.domain.refusals import InvalidRequest as DomainInvalidReque
 from efferent.common.domain.refusals import NotFound as DomainNotFound
 from efferent.common.ports import LogConflict, LogUnavailable
 from efferent.common.runtime import nats_server
-from efferent.gateway import errors
+from efferent.gateway import errors, request_body
 from efferent.gateway.http_server import HEADER_BYTES_MAX, HEADERS_MAX
 from services.gateway.tests.gateway_rig import BETA, VERSION, Served, ServerAddress, serve
 
@@ -87,7 +87,7 @@ async def test_an_oversized_body_of_unknown_length_is_refused_before_it_ends(sma
             refused.set()
             return response.status, (await response.json())["error"]["type"]
 
-    assert await asyncio.wait_for(send(), 10) == (413, "request_too_large")
+    assert await asyncio.wait_for(send(), 30) == (413, "request_too_large")
 
 
 async def test_the_default_limit_of_a_body_is_32_mib(served: Served) -> None:
@@ -102,9 +102,43 @@ async def test_the_default_limit_of_a_body_is_32_mib(served: Served) -> None:
     assert error == {"type": "request_too_large", "message": f"Request body is larger than {longest} bytes."}
 
 
-async def test_a_body_that_claims_to_be_compressed_and_is_not_is_refused(served: Served) -> None:
-    answer = await served.call("POST", "/v1/agents", b"not gzip", headers={"content-encoding": "gzip"})
-    assert answer.error[:2] == (400, "invalid_request_error")
+async def test_a_body_that_stops_in_the_middle_is_answered(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_body, "SILENCE_MAX_S", 0.05)
+
+    async def stops() -> AsyncIterator[bytes]:
+        yield b'{"name": '
+        await asyncio.Event().wait()
+
+    headers = {"x-api-key": served.key, "anthropic-version": VERSION, "anthropic-beta": BETA}
+    async with served.http.post(f"{served.url}/v1/agents", data=stops(), headers=headers) as refused:
+        assert refused.status == 400
+        assert (await refused.json())["error"]["details"] == {"error_code": "request_body_timeout"}
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF-8", "iso-8859-1", "us-ascii", '"utf-8"', ""])
+async def test_a_body_may_name_a_charset_that_json_fits_in(served: Served, charset: str) -> None:
+    headers = {"content-type": f"application/json; charset={charset}"}
+    assert (await served.call("POST", "/v1/agents", AGENT, headers=headers)).status == 200
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "shift_jis", "nope", "x" * 5_000])
+async def test_a_body_in_another_charset_is_refused(served: Served, charset: str) -> None:
+    headers = {"content-type": f"application/json; charset={charset}"}
+    refused = await served.call("POST", "/v1/agents", AGENT, headers=headers)
+    assert refused.error[:2] == (400, "invalid_request_error")
+    assert refused.error[2].startswith(f'content-type: charset "{charset[:20]}')
+    assert refused.body["error"]["details"] == {"error_code": "unsupported_charset"}
+
+
+async def test_a_body_that_claims_to_be_compressed_and_is_not_is_refused(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = {"x-api-key": served.key, "anthropic-version": VERSION, "anthropic-beta": BETA, "content-encoding": "gzip"}
+    lines = ["POST /v1/agents HTTP/1.1", "host: x", "content-length: 8", *(f"{n}: {v}" for n, v in names.items())]
+    head, body = await raw_answer(served, "\r\n".join([*lines, "", "not gzip"]).encode())
+    assert head.split(b" ", 2)[1] == b"400"
+    assert orjson.loads(body)["error"]["type"] == "invalid_request_error"
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 @pytest.mark.parametrize(
@@ -124,6 +158,7 @@ async def test_what_is_not_http_gets_the_envelope_too(served: Served, request_by
     assert head.split(b" ", 2)[1] == b"400"
     assert answer["error"] == {"type": "invalid_request_error", "message": "The request is not valid HTTP."}
     assert f"request-id: {answer['request_id']}".encode() in head.lower()
+    assert b"server: efferent\r\n" in head.lower() + b"\r\n"
 
 
 async def test_after_a_refusal_the_connection_serves_the_next_request(served: Served) -> None:
@@ -150,7 +185,7 @@ async def test_without_the_log_changes_and_lists_answer_overloaded(tmp_path: Pat
             lost = asyncio.Event()
             stop = served.connection.on_change(lambda connected: None if connected else lost.set())
             await nats_server.kill(server)
-            await asyncio.wait_for(lost.wait(), 10)
+            await asyncio.wait_for(lost.wait(), 30)
             stop()
             answers = await asyncio.gather(
                 served.call("POST", "/v1/agents", AGENT),

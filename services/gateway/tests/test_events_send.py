@@ -76,6 +76,14 @@ REFUSED: list[tuple[list[object], str]] = [
     ([{"type": "user.message", "content": [{"type": "txt"}]}], 'events[0].content[0].type: "txt" is not a valid'),
     ([{"type": "user.message", "content": [{"type": "text", "text": 5}]}], "events[0].content[0].text: must be a"),
     ([{**message("a"), "more": 1}], "events[0].more: unknown field"),
+    (
+        [{"type": "user.message", "content": [{"type": "text", "text": "a", "more": 1}]}],
+        "events[0].content[0].more: unknown field",
+    ),
+    (
+        [{"type": "user.message", "content": [{"type": "image", "source": {"type": "url", "url": "x", "more": 1}}]}],
+        "events[0].content[0].source.more: unknown field",
+    ),
     ([{"type": "user.message", "content": [{"type": "redacted"}]}], "events[0].content[0]: redacted content"),
     (
         [

@@ -202,6 +202,40 @@ async def test_a_session_lists_its_copies_and_outputs_and_nothing_else(served: S
     assert answer.error == (400, "invalid_request_error", "scope_id: not the id of a session")
 
 
+async def test_clients_of_the_first_files_beta_page_by_id_both_ways(served: Served, tmp_path: Path) -> None:
+    made = [(await upload(served))["id"] for _ in range(5)][::-1]
+    older = {"anthropic-beta": "files-api-2025-04-14"}
+
+    async def page(query: str) -> tuple[list[str], bool, str | None]:
+        body = (await served.call("GET", f"/v1/files?limit=2{query}", headers=older)).body
+        shown = [file["id"] for file in body["data"]]
+        assert (body["first_id"], body["last_id"]) == ((shown[0], shown[-1]) if shown else (None, None))
+        return shown, body["has_more"], body["next_page"]
+
+    first, has_more, cursor = await page("")
+    assert (first, has_more) == (made[:2], True)
+    assert (await page(f"&after_id={made[1]}"))[:2] == (made[2:4], True)
+    assert await page(f"&after_id={made[3]}") == (made[4:], False, None)
+    assert await page(f"&after_id={made[4]}") == ([], False, None)
+    assert await page(f"&before_id={made[4]}") == (made[2:4], True, None)
+    assert await page(f"&before_id={made[2]}") == (made[:2], False, None)
+    assert (await page(f"&page={cursor}"))[0] == made[2:4]
+    now = await served.call("GET", f"/v1/files?limit=2&after_id={made[3]}", headers={"anthropic-beta": None})
+    assert (set(now.body), now.body["data"][0]["id"]) == ({"data", "next_page"}, made[0])
+
+
+async def test_a_file_that_an_older_client_goes_on_behind_must_be_in_the_list(served: Served, tmp_path: Path) -> None:
+    made, scoped = await upload(served), await output(served, tmp_path, "sesn_a", "x", b"x")
+    older = {"anthropic-beta": "files-api-2025-04-14"}
+    text = "is no file"
+    for query in ("after_id=file_nothing", "before_id=x", f"scope_id=sesn_a&after_id={made['id']}"):
+        refused = await served.call("GET", f"/v1/files?{query}", headers=older)
+        assert refused.error[:2] == (400, "invalid_request_error")
+        assert text in refused.error[2]
+    both = await served.call("GET", f"/v1/files?after_id={scoped}&before_id={made['id']}", headers=older)
+    assert both.error[2] == "after_id: only one of after_id and before_id may be given"
+
+
 # --- downloads --------------------------------------------------------------------------------------------------------
 
 
@@ -287,6 +321,7 @@ async def test_malformed_ids_are_400_and_unknown_ones_404(served: Served, file_i
         ([file_field(b"1"), ("expires_in_seconds", "3599", {})], "expires_in_seconds: must be between 3600 and"),
         ([file_field(b"1"), ("expires_in_seconds", "7776001", {})], "expires_in_seconds: must be between 3600 and"),
         ([file_field(b"1", filename="a?b")], "file: the filename must not contain"),
+        ([file_field(b"1", filename="a/..")], 'file: the filename must not be ".."'),
         ([file_field(b"1", filename="n" * 256)], "file: the filename must be at most 255 characters long"),
     ],
 )
@@ -440,6 +475,6 @@ async def test_beta_headers_are_not_needed_and_unknown_ones_are_refused(
 
 
 async def _until(condition: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - the disk tells nobody what happens to it
             await asyncio.sleep(0.01)

@@ -109,8 +109,10 @@ async def test_preconditions_hold_for_what_is_stored(served: Served) -> None:
     assert (changed.status, changed.body["path"]) == (200, "/b")
     refused = await served.call("DELETE", f"{path}?expected_content_sha256={made['content_sha256']}")
     assert refused.error[:2] == (409, "memory_precondition_failed_error")
-    odd = await served.call("DELETE", f"{path}?expected_content_sha256=ABC")
-    assert odd.error[2] == "expected_content_sha256: must be 64 lowercase hexadecimal characters"
+    for odd in ("", "ABC"):
+        refused = await served.call("DELETE", f"{path}?expected_content_sha256={odd}")
+        assert refused.error[:2] == (400, "invalid_request_error")
+        assert refused.error[2] == "expected_content_sha256: must be 64 lowercase hexadecimal characters"
     assert (
         await served.call("DELETE", f"{path}?expected_content_sha256={changed.body['content_sha256']}")
     ).status == 200

@@ -144,7 +144,6 @@ async def ask(served: Served, key: str, method: str, pattern: str, ids: Mapping[
     return await served.call(method, path, body, headers=headers(served, path, key))
 
 
-@pytest.mark.timeout(60)
 async def test_no_route_reaches_into_another_workspace(served: Served) -> None:
     ids = await one_of_each(served)
     _, other = await served.new_workspace()
@@ -159,7 +158,6 @@ async def test_no_route_reaches_into_another_workspace(served: Served) -> None:
     assert told == {}
 
 
-@pytest.mark.timeout(60)
 async def test_no_list_shows_anything_of_another_workspace(served: Served) -> None:
     ids = await one_of_each(served)
     _, other = await served.new_workspace()
@@ -221,7 +219,6 @@ def nowhere(ids: Mapping[str, str]) -> dict[str, str]:
     return {name: f"{text.partition('_')[0]}_{'a' * 24}" for name, text in ids.items()}
 
 
-@pytest.mark.timeout(60)
 async def test_naming_a_resource_of_another_workspace_is_as_naming_one_that_nobody_has(served: Served) -> None:
     """Also in bodies and queries: neither used nor told of."""
     theirs = await one_of_each(served)

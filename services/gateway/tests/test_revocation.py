@@ -72,7 +72,7 @@ async def test_the_official_client_raises_when_its_key_is_revoked_under_a_stream
 async def test_an_open_stream_ends_when_its_key_expires(tmp_path: Path) -> None:
     async with api(tmp_path) as made:
         session = await made.session()
-        key = await second_key(made, lives_s=1)
+        key = await second_key(made, lives_s=4)  # long enough to open a stream on a machine that stalls
         async with made.stream(f"/v1/sessions/{session['id']}/events/stream", x_api_key=key) as stream:
             assert (await stream.frame())["event"] == "error"
         assert (await made.call("GET", "/v1/agents", key=key)).status == 401

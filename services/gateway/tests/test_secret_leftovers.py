@@ -34,7 +34,7 @@ from efferent.gateway.app import build
 from services.gateway.tests.gateway_rig import CLOCK, ROOT_KEY, SEEDS, Served, ServerAddress, serve, settings
 from services.gateway.tests.test_vaults import a_credential, a_vault, data_keys
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 class Left:

@@ -7,6 +7,12 @@ from typing import Any
 import pytest
 from anthropic import NotFoundError
 
+from efferent.common.domain.decide_resources import tokens_moved
+from efferent.common.domain.sealed import Sealed
+from efferent.common.ports import LogUnavailable
+from efferent.common.secrets.box import SecretBox
+from efferent.common.session_resources import ResourceAttacher
+from efferent.gateway.sessions.store import SessionStore
 from services.gateway.tests.session_api import Api, api
 
 REPOSITORY = {"type": "github_repository", "url": "https://github.com/acme/tools"}
@@ -76,6 +82,32 @@ async def test_the_five_routes(tmp_path: Path) -> None:
         assert shown["updated_at"] > session["updated_at"]
 
 
+async def test_copies_that_a_crash_left_behind_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with api(tmp_path) as made:
+        session, resources = await made.session(), made.client.beta.sessions.resources
+        taken = await resources.add(session["id"], type="file", file_id=await upload(made), mount_path="one.csv")
+        kept = await resources.add(session["id"], type="file", file_id=await upload(made), mount_path="two.csv")
+
+        async def died(*_: object) -> None:
+            raise LogUnavailable("the process died here")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ResourceAttacher, "drop_file", died)
+            path = f"/v1/sessions/{session['id']}/resources"
+            assert (await made.call("DELETE", f"{path}/{taken.id}")).status == 529
+            patch.setattr(SessionStore, "execute", died)
+            body = {"type": "file", "file_id": await upload(made), "mount_path": "three.csv"}
+            assert (await made.call("POST", path, body)).status == 529
+        assert len(await scoped(made, session["id"])) == 3
+        sweep = made.gateway._files._sweep if made.gateway._files is not None else None
+        assert sweep is not None
+        await sweep.run(made.services.store.attached_files)
+        assert len(await scoped(made, session["id"])) == 3, "they are young"
+        monkeypatch.setattr(sweep, "_age_us", 0)
+        await sweep.run(made.services.store.attached_files)
+        assert [copy["id"] for copy in await scoped(made, session["id"])] == [kept.file_id]
+
+
 async def test_what_cannot_be_added_leaves_no_copy(tmp_path: Path) -> None:
     async with api(tmp_path) as made:
         session, file_id = await made.session(), await upload(made)
@@ -121,6 +153,26 @@ async def test_the_same_idempotency_key_makes_the_same_copies_once(tmp_path: Pat
         assert len(await scoped(made, first.body["id"])) == 1
 
 
+async def test_an_idempotency_key_finds_its_session_whatever_became_of_what_it_was_made_of(tmp_path: Path) -> None:
+    async with api(tmp_path) as made:
+        file_id, agent = await upload(made), await made.agent()
+        body = {
+            "agent": agent,
+            "environment_id": await made.environment(),
+            "resources": [{"type": "file", "file_id": file_id}],
+        }
+        first = await made.call("POST", "/v1/sessions", body, Idempotency_Key="k1")
+        (resource,) = first.body["resources"]
+        path = f"/v1/sessions/{first.body['id']}/resources/{resource['id']}"
+        assert (await made.call("DELETE", path)).status == 200
+        for changed in (None, f"/v1/agents/{agent}/archive"):
+            if changed is not None:
+                assert (await made.call("POST", changed)).status == 200
+            again = await made.call("POST", "/v1/sessions", body, Idempotency_Key="k1")
+            assert (again.status, again.body["id"], again.body["resources"]) == (200, first.body["id"], [])
+            assert await scoped(made, first.body["id"]) == [], "its copy does not come back"
+
+
 async def test_a_repositorys_token_is_never_shown_and_can_be_rotated(tmp_path: Path) -> None:
     async with api(tmp_path) as made:
         wanted = [
@@ -153,6 +205,26 @@ async def test_a_repositorys_token_is_never_shown_and_can_be_rotated(tmp_path: P
         assert (refused.status, "github_repository resources cannot be removed" in refused.message) == (400, True)
         empty = await made.call("POST", path, {"authorization_token": ""})
         assert (empty.status, TOKEN in str(empty.body)) == (400, False)
+
+
+async def test_tokens_that_others_rotate_meanwhile_are_a_conflict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with api(tmp_path) as made:
+        session = await made.session(resources=[{**REPOSITORY, "authorization_token": TOKEN}])
+        path = f"/v1/sessions/{session['id']}/resources/{session['resources'][0]['id']}"
+        unseal, is_quicker = SecretBox.open, [True]
+
+        async def others_are_quicker(box: SecretBox, owner: str, sealed: Sealed) -> dict[str, str]:
+            if is_quicker:
+                is_quicker.clear()
+                assert (await made.call("POST", path, {"authorization_token": f"{TOKEN}-2"})).status == 200
+            return await unseal(box, owner, sealed)
+
+        monkeypatch.setattr(SecretBox, "open", others_are_quicker)
+        refused = await made.call("POST", path, {"authorization_token": f"{TOKEN}-3"})
+        assert (refused.status, refused.message) == (409, tokens_moved().message)
+        assert (await made.call("POST", path, {"authorization_token": f"{TOKEN}-3"})).status == 200
 
 
 async def test_only_repositories_have_a_token_to_rotate(tmp_path: Path) -> None:

@@ -3,6 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from efferent.common.domain.commands import CreateSession
+from efferent.common.session_creation import SessionPlanner
+from efferent.gateway.sessions.creation import DELETED_TEXT
 from services.gateway.tests.session_api import Api, api, message
 
 
@@ -189,3 +194,24 @@ async def test_an_idempotency_key_makes_one_session(tmp_path: Path) -> None:
         await made.call("DELETE", f"/v1/sessions/{first.body['id']}")
         deleted = await made.call("POST", "/v1/sessions", body, Idempotency_Key="k1")
         assert (deleted.status, deleted.headers["x-should-retry"]) == (409, "false")
+
+
+async def test_a_session_that_was_made_and_deleted_while_it_was_asked_for_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two requests with one key, one is held up until the session of the other one is gone."""
+    async with api(tmp_path) as made:
+        body = {"agent": await made.agent(), "environment_id": await made.environment()}
+        plan, held_up = SessionPlanner.plan, [True]
+
+        async def made_and_deleted(planner: SessionPlanner, *wanted: Any) -> CreateSession:
+            if held_up:
+                held_up.clear()
+                other = await made.call("POST", "/v1/sessions", body, Idempotency_Key="k1")
+                assert (await made.call("DELETE", f"/v1/sessions/{other.body['id']}")).status == 200
+            return await plan(planner, *wanted)
+
+        monkeypatch.setattr(SessionPlanner, "plan", made_and_deleted)
+        again = await made.call("POST", "/v1/sessions", body, Idempotency_Key="k1")
+        assert (again.status, again.message) == (409, DELETED_TEXT)
+        assert (await made.call("GET", "/v1/sessions")).body["data"] == []

@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from efferent.common.blobs.local_folder import LocalFolderBlobs
 from efferent.common.domain.commands import DeleteSession
 from efferent.common.domain.events import AgentToolUse
 from efferent.common.domain.events.agent import Permission
@@ -129,6 +130,31 @@ async def test_a_deletion_that_a_crash_cut_short_is_finished_at_the_next_start(t
         await services.projection.settle()
         assert await services.projection.deletions() == []
         assert await all_sessions(services) == [kept]
+
+
+async def test_a_deletion_that_fails_for_an_unknown_reason_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("efferent.gateway.sessions.services.SWEEP_INTERVAL_S", 0.01)
+    async with rig(tmp_path) as made:
+        gone = await made.create()
+        await made.services.store.execute(gone, WORKSPACE, DeleteSession())
+        await made.services.reach_end()
+        await made.services.stop()
+        services = made.services = build(made.connection, made.folder).services
+        delete, failures = LocalFolderBlobs.delete, [OSError("the disk is not well")]
+
+        async def fail_once(blobs: LocalFolderBlobs, prefix: str) -> None:
+            if failures:
+                raise failures.pop()
+            await delete(blobs, prefix)
+
+        monkeypatch.setattr(LocalFolderBlobs, "delete", fail_once)
+        await services.start()
+        async with asyncio.timeout(WAIT_S):
+            await services.swept.wait()
+        assert not failures
+        assert await made.log.last_sequence(gone) == 0
 
 
 async def test_a_deletion_known_first_by_its_tombstone_is_finished_too(tmp_path: Path) -> None:

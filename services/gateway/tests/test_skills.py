@@ -166,6 +166,7 @@ async def test_a_display_name_is_taken_once_per_workspace(served: Served, tmp_pa
         ([("files[]", b"x", "../SKILL.md")], "files: '../SKILL.md' is not the path of a skill's file"),
         ([("files[]", b"PK\x03\x04 no zip", "x.zip")], "files: the zip archive is damaged"),
         ([("files[]", archive(), "x.zip"), ("display_name", "n" * 256, None)], "display_name: must be 1 to 255"),
+        ([("files[]", archive(), "x.zip"), ("display_name", "a\nb", None)], "display_name: must be a single line"),
         (
             [("files[]", archive(), "x.zip"), ("dispaly_name", "x", None)],
             "Failed to parse request: dispaly_name: unknown",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import anthropic
 import pytest
+from aiohttp import ClientSession
 
 from efferent.common.runtime.settings import OrganizationSettings
 from services.gateway.tests.gateway_rig import Served, ServerAddress, serve
@@ -146,11 +147,19 @@ async def test_links_lead_to_the_operators_page(nats_address: ServerAddress, tmp
             "POST", f"/v1/user_profiles/{profile.id}/enrollment_url", headers={"anthropic-beta": None}
         )
         assert late.error[:2] == (404, "not_found_error")
-    made = (await served.call("POST", "/v1/user_profiles", {})).body
-    path = f"/v1/user_profiles/{made['id']}/action_urls"
-    refused = await served.call("POST", path, {"action": {"type": "enroll_end_user"}})
-    assert refused.error[:2] == (400, "invalid_request_error")
-    assert "EFFERENT_ENROLLMENT_URL" in refused.error[2]
+
+
+async def test_without_such_a_page_links_lead_to_one_that_asks_nothing(served: Served) -> None:
+    sdk = served.sdk()
+    profile = await sdk.beta.user_profiles.create()
+    for link in (
+        await sdk.beta.user_profiles.create_enrollment_url(profile.id),
+        await sdk.user_profiles.action_urls.create(profile.id, action={"type": "enroll_end_user"}),
+    ):
+        assert f"/enrollment?user_profile_id={profile.id}&expires_at=2" in link.url
+        async with ClientSession() as person, person.get(link.url) as page:
+            assert (page.status, page.content_type) == (200, "text/plain")
+            assert "nothing to do" in await page.text()
 
 
 async def test_another_workspace_sees_no_profile(served: Served) -> None:

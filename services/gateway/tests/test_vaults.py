@@ -6,7 +6,9 @@ from typing import Any
 import anthropic
 import pytest
 
+from efferent.common.domain.sealed import Sealed
 from efferent.common.jetstream.data_keys import JetStreamDataKeys
+from efferent.common.secrets.box import SecretBox
 from services.gateway.tests.gateway_rig import Served
 
 BEARER = {"type": "static_bearer", "mcp_server_url": "https://mcp.example.com/sse", "token": "s3cret-bearer-token"}
@@ -136,6 +138,34 @@ async def test_rotation_makes_the_old_secret_unreadable(served: Served) -> None:
     after = await data_keys(served, made["id"])
     assert len(after) == 1
     assert after != before
+
+
+async def test_of_two_that_change_a_credential_at_once_neither_change_is_lost(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one reads the credential, and the first one replaces its secrets before the second opens them."""
+    vault_id = await a_vault(served)
+    made = await a_credential(served, vault_id, OAUTH)
+    path = f"/v1/vaults/{vault_id}/credentials/{made['id']}"
+    unseal, is_quicker = SecretBox.open, [True]
+    opened: list[dict[str, str]] = []
+
+    async def others_are_quicker(box: SecretBox, owner: str, sealed: Sealed) -> dict[str, str]:
+        if is_quicker:
+            is_quicker.clear()
+            first = await served.call("POST", path, {"auth": {"type": "mcp_oauth", "access_token": "s3cret-first"}})
+            assert first.status == 200
+            opened.clear()
+        opened.append(await unseal(box, owner, sealed))
+        return opened[-1]
+
+    monkeypatch.setattr(SecretBox, "open", others_are_quicker)
+    refresh = {"refresh_token": "s3cret-second"}
+    second = await served.call("POST", path, {"auth": {"type": "mcp_oauth", "refresh": refresh}})
+    assert second.status == 200
+    await served.call("POST", path, {"auth": {"type": "mcp_oauth", "access_token": "s3cret-third"}})
+    assert [secrets["access_token"] for secrets in opened] == ["s3cret-first"] * 2
+    assert [secrets["refresh_token"] for secrets in opened] == ["s3cret-refresh-token", "s3cret-second"]
 
 
 async def test_archive_of_a_credential_shreds_it_and_frees_its_name(served: Served) -> None:

@@ -226,7 +226,7 @@ async def test_a_stream_is_cut_when_its_token_ends(queue: Queue) -> None:
     item, _, token = await queue.active()
     headers = {"authorization": f"Bearer {token}", "anthropic-version": VERSION, "anthropic-beta": BETA}
     url = f"{queue.served.url}/v1/sessions/{item['data']['id']}/events/stream"
-    async with asyncio.timeout(10), queue.served.http.get(url, headers=headers) as stream:
+    async with asyncio.timeout(30), queue.served.http.get(url, headers=headers) as stream:
         assert stream.status == 200
         await queue.item(item["id"], "stop", {"force": True}, bearer=token)
         text = (await stream.content.read()).decode()
@@ -239,7 +239,7 @@ async def test_a_stream_is_cut_when_its_lease_runs_out(nats_address: ServerAddre
         item, last, token = await queue.active()
         headers = {"authorization": f"Bearer {token}", "anthropic-version": VERSION, "anthropic-beta": BETA}
         url = f"{queue.served.url}/v1/sessions/{item['data']['id']}/events/stream"
-        async with asyncio.timeout(10), queue.served.http.get(url, headers=headers) as stream:
+        async with asyncio.timeout(30), queue.served.http.get(url, headers=headers) as stream:
             queue.clock.advance(1.9)
             assert (await queue.beat(item["id"], last, bearer=token)).status == 200
             assert not stream.content.at_eof()

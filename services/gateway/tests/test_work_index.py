@@ -87,7 +87,7 @@ async def test_workers_that_poll_another_gateway_count_as_well(served: Served) -
     await there.start()
     try:
         await there.polled(environment_id, "a worker")
-        await served.connection.flush(5)
+        await served.connection.flush(20)
         assert (here.count(environment_id), there.count(environment_id)) == (1, 1)
     finally:
         await here.stop()

@@ -161,9 +161,14 @@ async def test_sessions_of_an_archived_environment_go_on_and_those_of_a_deleted_
     assert (await queue.item(item["id"], "ack")).status == 200
     assert (await queue.beat(item["id"], "NO_HEARTBEAT", bearer=token_of(item))).status == 200
     await queue.ok("DELETE", f"/v1/environments/{queue.environment_id}")
-    gone = (404, "not_found_error", "Environment not found.")
-    assert (await queue.call("GET", f"{queue.path}/poll", bearer=queue.environment_key)).error == gone
-    assert (await queue.item(item["id"], "stop", bearer=token_of(item))).error == gone
+    assert (await queue.served.call("GET", f"{queue.path}/poll")).error == (
+        404,
+        "not_found_error",
+        "Environment not found.",
+    )
+    revoked = (401, "authentication_error", "Authentication failed")
+    assert (await queue.call("GET", f"{queue.path}/poll", bearer=queue.environment_key)).error == revoked
+    assert (await queue.item(item["id"], "stop", bearer=token_of(item))).error == revoked
 
 
 async def test_when_a_lease_runs_out_the_next_worker_has_the_item_and_the_former_is_told(queue: Queue) -> None:

@@ -114,7 +114,7 @@ Start = Callable[..., Awaitable[Running]]
 """Starts hands; keyword arguments are settings, and ``data_dir``."""
 
 
-async def until(condition: Callable[[], bool], within_s: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
     """Return when something outside of the event loop has come true."""
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110  nothing tells the event loop

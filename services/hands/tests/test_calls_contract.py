@@ -8,6 +8,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from efferent.hands.adapters.launched_sandbox import LaunchedSandbox
 from efferent.hands.results import INTERRUPTED_TEXT
 from services.hands.tests.hands_client import SESSION, Client, Running, Start, until
 
@@ -147,6 +148,21 @@ async def test_room_is_made_by_the_longest_idle_sandbox(start_hands: Start, back
     for session in ("sesn_a", "sesn_b"):
         await hands.client.release(session)
     await asyncio.gather(*blocked)
+
+
+async def test_a_sandbox_that_takes_long_to_end_makes_room_all_the_same(
+    start_hands: Start, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hands = await start_hands(backend=backend, sandboxes_max=1, sandbox_wait_s=0.05)
+    really = LaunchedSandbox.kill
+
+    async def slowly(sandbox: LaunchedSandbox) -> None:
+        await asyncio.sleep(0.2)
+        await really(sandbox)
+
+    monkeypatch.setattr(LaunchedSandbox, "kill", slowly)
+    for session in ("sesn_a", "sesn_b"):
+        assert (await hands.client.bash("echo ran", session=session)).ok() == "ran"
 
 
 async def test_second_start_on_a_folder_finds_workspace_and_results(

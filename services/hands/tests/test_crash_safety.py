@@ -82,7 +82,7 @@ async def test_sigterm_stops_within_its_budget_and_leaves_nothing(folder: Path, 
         await until(lambda: processes_named(mark) == 1)
         process.send_signal(signal.SIGTERM)
         assert (await asked).error() == INTERRUPTED_TEXT
-        assert await asyncio.to_thread(process.wait, 5) == 0
+        assert await asyncio.to_thread(process.wait, 15) == 0
         assert processes_named(mark) == 0
 
 

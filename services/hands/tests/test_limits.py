@@ -1,6 +1,9 @@
 """Every limit of a sandbox is reached, and the host and the session survive it."""
 
+import asyncio
+
 import pytest
+from pydantic import JsonValue
 
 from services.hands.tests.hands_client import Start, until
 
@@ -15,9 +18,18 @@ async def test_fork_bomb_is_bounded(start_hands: Start, backend: str) -> None:
 
 async def test_processes_over_the_limit_are_refused(start_hands: Start, backend: str) -> None:
     hands = await start_hands(backend=backend, processes_max=20)
-    outcome = await hands.client.bash("for i in $(seq 60); do sleep 60 & done", timeout_ms=3000)
-    assert outcome.is_error
-    assert "Resource temporarily unavailable" in outcome.text
+    said, refused = bytearray(), asyncio.Event()
+
+    def hear(data: bytes) -> None:
+        said.extend(data)
+        if b"Resource temporarily unavailable" in said:
+            refused.set()
+
+    many: dict[str, JsonValue] = {"command": "for i in $(seq 60); do sleep 60 & done"}
+    forking = asyncio.create_task(hands.client.execute("bash", many, call="sevt_many", on_output=hear))
+    await asyncio.wait_for(refused.wait(), 30)
+    await hands.client.cancel("sevt_many")
+    assert (await forking).is_error
     assert (await hands.client.bash("echo alive")).ok().endswith("alive")
 
 

@@ -96,6 +96,16 @@ async def revoke_environment_key(
     return await api_keys.revoke_key(control_log, key_id, clock=clock)
 
 
+async def revoke_environment_keys(
+    control_log: ControlLog, environment_id: EnvironmentId, *, clock: Clock
+) -> list[ApiKeyId]:
+    """End all keys of the environment for good; which those were. Raises LogUnavailable, LogUnreadable."""
+    keys = await list_environment_keys(control_log, environment_id)
+    for key in keys:
+        await api_keys.revoke_key(control_log, key.id, clock=clock)
+    return [key.id for key in keys]
+
+
 def _check(environment: Environment, expires_at: Timestamp | None, now: Timestamp) -> None:
     if environment.archived_at is not None:
         raise InvalidRequest(f"Environment {environment.id} is archived.", code="environment_archived")

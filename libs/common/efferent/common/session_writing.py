@@ -1,4 +1,8 @@
-"""Changing a session without keeping its state: fold its log, decide, append, and again when somebody was quicker."""
+"""Changing a session without keeping its state: fold its log, decide, append, and again when somebody was quicker.
+
+Beginning one whose id is known beforehand is here too: the log takes a first record again after a purge, and a session
+that was deleted must not come back.
+"""
 
 from typing import Final
 
@@ -7,10 +11,36 @@ from efferent.common.domain.decide import decide
 from efferent.common.domain.draft import Stamp
 from efferent.common.domain.evolve import fold
 from efferent.common.domain.ids import SessionId
+from efferent.common.domain.record import Record
 from efferent.common.domain.state import SessionState
-from efferent.common.ports import Clock, IdSource, LogConflict, SessionLog
+from efferent.common.jetstream import subjects
+from efferent.common.ports import Clock, ControlLog, IdSource, LogConflict, SessionLog
 
 TRIES_MAX: Final = 10
+
+
+class SessionDeleted(Exception):
+    """The session was there before, and its deletion has begun."""
+
+
+async def was_deleted(control_log: ControlLog, session_id: SessionId) -> bool:
+    """Whether the session's deletion has begun. Raises LogUnavailable."""
+    return await control_log.last(subjects.tombstone(session_id)) is not None
+
+
+async def begin(log: SessionLog, control_log: ControlLog, session_id: SessionId, record: Record) -> int:
+    """Append the first record of a session whose id others may know; returns its sequence.
+
+    Raises SessionDeleted, LogConflict when the session is there, LogUnavailable.
+    """
+    if await was_deleted(control_log, session_id):
+        raise SessionDeleted(session_id)
+    sequence = await log.append(session_id, "in", record, expected=0)
+    # A deletion may have come to its end just before: its tombstone is older than the purge that made room here.
+    if await was_deleted(control_log, session_id):
+        await log.purge(session_id)
+        raise SessionDeleted(session_id)
+    return sequence
 
 
 async def folded(log: SessionLog, session_id: SessionId) -> tuple[SessionState | None, int]:

@@ -5,7 +5,7 @@ import pytest
 from efferent.common.blobs.sweep import PAUSED_KEY, OtherLog
 from efferent.common.codec import RECORD_BYTES_MAX
 from efferent.common.domain.control.memory_store import CreateMemoryStore, DeleteMemoryStore
-from efferent.common.domain.ids import MemoryStoreId, SessionId
+from efferent.common.domain.ids import MemoryStoreId, SessionId, WorkspaceId
 from efferent.common.domain.record import Record
 from efferent.common.domain.refusals import NotFound
 from efferent.common.domain.resources.memory import SessionActor
@@ -62,6 +62,30 @@ async def test_files_of_a_session_that_never_came_go_after_a_day(stores: Stores)
     assert await stores.keys() == [file.blob_key]
     with pytest.raises(NotFound):
         await stores.files.get(ACTOR.workspace_id, copy.id)
+
+
+async def test_a_copy_that_its_session_has_no_more_goes(stores: Stores) -> None:
+    await stores.session_log.append(SESSION, "in", large_record(), expected=0)
+    stored = await stores.files.receive(chunked(b"data"))
+    file = await stores.files.upload(ACTOR, stored, filename="a.txt", mime_type=None)
+    kept = await stores.files.copy_for_session(ACTOR, file.id, SESSION)
+    removed = await stores.files.copy_for_session(ACTOR, file.id, SESSION)
+    output = await stores.files.add_output(ACTOR, SESSION, "out.txt", chunked(b"made"))
+    asked: list[SessionId] = []
+
+    async def attached(session_id: SessionId, _workspace_id: WorkspaceId) -> frozenset[str] | None:
+        asked.append(session_id)
+        return frozenset({kept.id})
+
+    assert (await stores.sweep().run(attached)).deleted == 0
+    assert asked == [], "it may be about to be attached"
+    stores.clock.advance(DAY_S)
+    assert (await stores.sweep().run(attached)).deleted == 1
+    assert set(asked) == {SESSION}
+    assert await stores.keys(f"{SESSION}/files/") == sorted([kept.blob_key, output.blob_key])
+    with pytest.raises(NotFound):
+        await stores.files.get(ACTOR.workspace_id, removed.id)
+    assert (await stores.sweep().run(attached)).deleted == 0
 
 
 async def test_of_memory_stores_it_keeps_what_a_record_names_and_nothing_of_a_deleted_one(stores: Stores) -> None:

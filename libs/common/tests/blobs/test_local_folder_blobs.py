@@ -1,5 +1,6 @@
 """Blobs on disk: names that stay inside, writes that are whole or absent."""
 
+import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator
@@ -85,3 +86,35 @@ async def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     (tmp_path / "blobs").write_bytes(b"a file is in the way")
     with pytest.raises(BlobsUnavailable, match="the folder of blobs cannot be written"):
         await LocalFolderBlobs(tmp_path / "blobs").check()
+
+
+async def test_many_may_delete_the_same_at_once_while_somebody_stores_there(tmp_path: Path) -> None:
+    blobs = LocalFolderBlobs(tmp_path)
+    for _ in range(2):
+        for number in range(5):
+            await blobs.put(f"sesn_a/files/file_{number}/content", b"old")
+        deletions = (blobs.delete("sesn_a/") for _ in range(3))
+        await asyncio.gather(*deletions, blobs.put("sesn_a/files/file_new/content", b"new"))
+        left = [entry.key async for entry in blobs.entries("sesn_a/")]
+        assert left in ([], ["sesn_a/files/file_new/content"])
+        await blobs.delete("sesn_a/")
+        assert not (tmp_path / "sesn_a").exists()
+    assert list((tmp_path / ".drafts").iterdir()) == []
+
+
+async def test_a_folder_that_never_gets_empty_is_told_apart_from_a_defect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = LocalFolderBlobs(tmp_path)
+    await blobs.put("sesn_a/x", b"data")
+    refused = OSError(errno.ENOTEMPTY, "Directory not empty")
+    tries: list[str | int] = []
+
+    def not_empty(name: str | int, *_args: object, **_options: object) -> None:
+        tries.append(name)
+        raise refused
+
+    monkeypatch.setattr(os, "rmdir", not_empty)
+    with pytest.raises(BlobsUnavailable):
+        await blobs.delete("sesn_a/")
+    assert len(tries) == local_folder._TRIES

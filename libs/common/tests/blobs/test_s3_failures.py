@@ -110,10 +110,17 @@ async def test_an_upload_whose_turn_never_comes_is_refused(server: S3Server, mon
 
 async def test_a_source_that_brings_nothing_is_given_up(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streamed_body, "READ_WAIT_S", 0.05)
-    blobs = S3Blobs(address(server))
+    blobs, given_up = S3Blobs(address(server)), asyncio.Event()
+    stop_reading = streamed_body.StreamedBody.stop_reading
+
+    def told(body: streamed_body.StreamedBody) -> None:
+        stop_reading(body)
+        given_up.set()
+
+    monkeypatch.setattr(streamed_body.StreamedBody, "stop_reading", told)
 
     async def mute() -> AsyncIterator[bytes]:
-        await asyncio.sleep(0.3)
+        await given_up.wait()
         yield b"x"
 
     with pytest.raises(BlobsUnavailable, match="nothing came to be stored"):

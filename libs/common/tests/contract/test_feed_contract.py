@@ -34,7 +34,7 @@ async def following(feed: Feed, after: int) -> AsyncIterator[asyncio.Queue[RawRe
 
 async def take(records: asyncio.Queue[RawRecord], count: int) -> list[RawRecord]:
     """The next records."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return [await records.get() for _ in range(count)]
 
 
@@ -93,7 +93,7 @@ async def test_slow_reader_misses_nothing(world: LogWorld, source: IdSource) -> 
     await world.control.append(f"control.{kind}.first", b"x", expected=0)
     seen = list(await anext(batches))
     await asyncio.gather(*(world.control.append(f"control.{kind}.{n}", b"x", expected=0) for n in range(count)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(seen) < count + 1:
             seen += await anext(batches)
     assert len({record.subject for record in seen}) == count + 1

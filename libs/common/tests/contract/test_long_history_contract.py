@@ -12,7 +12,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 RECORDS = 10_000
 IN_FLIGHT = 500
-READ_WITHIN_S = 10
+READ_WITHIN_S = 20
 
 
 @pytest.mark.parametrize("world", ["memory", "server"], indirect=True)

@@ -48,7 +48,7 @@ async def test_subscriber_that_fails_does_not_end_the_connection(connection: Con
     await connection.subscribe("work", deliver)
     await connection.publish("work", b"bad")
     await connection.publish("work", b"good")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert (await seen.get()).data == b"good"
 
 
@@ -58,7 +58,7 @@ async def test_ended_subscription_delivers_nothing_more(connection: Connection) 
     await subscription.end()
     await subscription.end()
     await connection.publish("work", b"late")
-    await connection.flush(5)
+    await connection.flush(20)
     assert seen == []
 
 
@@ -69,16 +69,16 @@ async def test_waiting_request_fails_when_the_connection_is_lost_and_the_next_on
     changes: asyncio.Queue[bool] = asyncio.Queue()
     stop_listening = connection.on_change(changes.put_nowait)
     waiting = asyncio.create_task(connection.request("silent", timeout_s=30))
-    await connection.flush(5)
+    await connection.flush(20)
     await nats_server.kill(server)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         with pytest.raises(RequestFailed, match="lost"):
             await waiting
         assert await changes.get() is False
     with pytest.raises(RequestFailed, match="not connected"):
         await connection.request("$JS.API.INFO", timeout_s=30)
     async with nats_server.running(server.spec):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             assert await changes.get() is True
         assert b"streams" in (await connection.request("$JS.API.INFO", timeout_s=5)).data
     stop_listening()
@@ -90,7 +90,7 @@ async def test_publish_over_the_limit_without_a_server_is_refused_not_kept(
     lost = asyncio.Event()
     connection.on_change(lambda connected: lost.set())
     await nats_server.kill(server)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await lost.wait()
     megabyte = bytes(1024 * 1024)
     taken = [await connection.publish("anywhere", megabyte) for _ in range(9)]

@@ -23,7 +23,7 @@ SESSION, OTHER = SessionId("sesn_one"), SessionId("sesn_two")
 async def beat(connection: Connection, brain_id: BrainId, *sessions: SessionId) -> None:
     """One heartbeat, heard by every board of this connection before this returns."""
     await PresenceBeacon(connection, brain_id, lambda: sessions).announce()
-    await connection.flush(5)
+    await connection.flush(20)
 
 
 async def settled(connection: Connection, clock: FakeClock) -> PresenceBoard:
@@ -41,7 +41,7 @@ async def test_deltas_reach_those_who_listen_to_the_session(connection: Connecti
     await deltas.publish(OTHER, b"not for us")
     await deltas.publish(SESSION, b"one")
     await deltas.publish(SESSION, b"two")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert [await anext(subscription), await anext(subscription)] == [b"one", b"two"]
     await subscription.close()
     assert [delta async for delta in subscription] == []
@@ -52,7 +52,7 @@ async def test_slow_reader_of_deltas_loses_some_and_knows_it(connection: Connect
     subscription = await deltas.subscribe(SESSION, waiting_max=2)
     for number in range(5):
         await deltas.publish(SESSION, b"%d" % number)
-    await connection.flush(5)
+    await connection.flush(20)
     assert subscription.dropped == 3
     await subscription.close()
 
@@ -112,10 +112,10 @@ async def test_good_bye_counts_at_once(connection: Connection) -> None:
     await board.start()
     beacon = PresenceBeacon(connection, ONE, lambda: [SESSION])
     await beacon.start()
-    await connection.flush(5)
+    await connection.flush(20)
     assert board.is_alive(ONE) is True
     await beacon.stop()
-    await connection.flush(5)
+    await connection.flush(20)
     assert board.is_alive(ONE) is False
     assert board.holder_of(SESSION) is None
     await board.stop()
@@ -139,10 +139,12 @@ async def test_heartbeats_come_each_second_until_stopped(connection: Connection)
     held = [SESSION]
     beacon = PresenceBeacon(connection, ONE, lambda: held)
     await beacon.start()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await beats.get() == [SESSION]
         held.append(OTHER)
-        assert await beats.get() == [SESSION, OTHER]
+        while (told := await beats.get()) == [SESSION]:
+            pass  # it was on its way already
+        assert told == [SESSION, OTHER]
     await beacon.stop()
 
 
@@ -153,7 +155,7 @@ async def test_heartbeat_names_no_more_sessions_than_the_limit(connection: Conne
     )
     held = [SessionId(f"sesn_{number}") for number in range(SESSIONS_TOLD_MAX + 1)]
     await PresenceBeacon(connection, ONE, lambda: held).announce()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await beats.get() == SESSIONS_TOLD_MAX
 
 
@@ -162,7 +164,7 @@ async def test_nonsense_on_a_presence_subject_is_ignored(connection: Connection)
     board = await settled(connection, clock)
     for nonsense in (b"", b"[1]", b'{"sessions": 3}', b"null"):
         await connection.publish(subjects.presence(ONE), nonsense)
-    await connection.flush(5)
+    await connection.flush(20)
     assert board.is_alive(ONE) is False
     await board.stop()
 

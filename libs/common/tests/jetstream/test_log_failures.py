@@ -56,7 +56,7 @@ async def test_append_and_read_without_a_server_are_unavailable_after_the_deadli
         [record async for record in log.read(session_id)]
     with pytest.raises(LogUnavailable):
         await log.last_sequence(session_id)
-    assert asyncio.get_running_loop().time() - started < 3
+    assert asyncio.get_running_loop().time() - started < api.DEADLINE_S  # each gave up after its own deadline
 
 
 async def test_read_that_is_given_up_half_way_leaves_the_log_usable(connection: Connection, source: IdSource) -> None:
@@ -83,7 +83,7 @@ async def test_full_store_refuses_appends_and_keeps_what_it_has(spec: ServerSpec
     async with nats_server.running(small) as server:
         connection = await connect([server.url], token=server.token, name="test", within_s=10)
         await streams.declare(connection)
-        log = JetStreamSessionLog(connection, InMemoryBlobs())
+        log = JetStreamSessionLog(connection, InMemoryBlobs(), deadline_s=30)
         session_id, sequences = new_session_id(source), [0]
         started = asyncio.get_running_loop().time()
 
@@ -94,7 +94,7 @@ async def test_full_store_refuses_appends_and_keeps_what_it_has(spec: ServerSpec
 
         with pytest.raises(LogUnavailable):
             await fill()
-        assert asyncio.get_running_loop().time() - started < 4  # refused at once, not after the deadline
+        assert asyncio.get_running_loop().time() - started < 15  # refused at once, not after the deadline
         stored = [record.sequence async for record in log.read(session_id)]
         assert stored == sequences[1:]
         assert stored
@@ -160,13 +160,13 @@ async def test_stream_that_cannot_be_declared_says_why(connection: Connection) -
 
 
 async def test_conflict_is_raised_as_soon_as_it_is_known(connection: Connection, source: IdSource) -> None:
-    log = JetStreamSessionLog(connection, InMemoryBlobs())
+    log = JetStreamSessionLog(connection, InMemoryBlobs(), deadline_s=30)
     session_id = new_session_id(source)
     await log.append(session_id, "in", message_record(source), expected=0)
     started = asyncio.get_running_loop().time()
     with pytest.raises(LogConflict):
         await log.append(session_id, "in", message_record(source), expected=0)
-    assert asyncio.get_running_loop().time() - started < 1
+    assert asyncio.get_running_loop().time() - started < 15  # not after the deadline
 
 
 def test_data_folder_of_the_server_is_where_it_was_told(spec: ServerSpec, tmp_path: Path) -> None:

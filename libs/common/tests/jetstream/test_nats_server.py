@@ -109,7 +109,7 @@ async def test_server_dies_with_its_parent(spec: ServerSpec) -> None:
     gone = asyncio.Event()
     asyncio.get_running_loop().add_reader(watch, gone.set)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await gone.wait()
     finally:
         asyncio.get_running_loop().remove_reader(watch)

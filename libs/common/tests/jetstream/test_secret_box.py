@@ -139,6 +139,17 @@ async def test_a_lease_has_one_holder(connection: Connection) -> None:
     assert await leases.take(name, "two", ttl_s=30) is not None
 
 
+async def test_who_takes_a_lease_again_has_it(connection: Connection) -> None:
+    leases, names = JetStreamLeases(connection), (an_owner(), an_owner())
+    first = await leases.take(names[0], "one", ttl_s=30)
+    assert first is not None
+    await leases.give_up(first)
+    for name in names:
+        assert await leases.take(name, "one", ttl_s=30) is not None
+        assert await leases.take(name, "two", ttl_s=30) is None
+        assert await leases.take(name, "one", ttl_s=30) is None, "it is not counted how often"
+
+
 def test_the_data_folders_key_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
     settings = SecretSettings(key=None, key_file=None)
     first = settings.root_keys(tmp_path)

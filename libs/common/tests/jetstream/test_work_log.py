@@ -95,7 +95,7 @@ async def test_a_stopped_item_leaves_by_itself(connection: Connection, source: I
     stored = await log.find(ENVIRONMENT, (await added(log, source)).id)
     assert stored is not None
     await log.change(work.stop(stored.item, NOW, force=True), expected=stored.sequence)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await log.of_session(ENVIRONMENT, SESSION):  # noqa: ASYNC110 (nothing tells of a TTL)
             await asyncio.sleep(0.1)
     again = await added(log, source, sequence=2)

@@ -2,7 +2,14 @@
 
 import pytest
 
-from efferent.common.domain.commands import RecordCompaction, RecordReply, RecordToolResult
+from efferent.common.domain.commands import (
+    InterruptDraft,
+    RecordCompaction,
+    RecordReply,
+    RecordToolResult,
+    SystemDraft,
+)
+from efferent.common.domain.content import TextBlock
 from efferent.common.domain.decide_turn import FAILURES_MAX, INTERRUPTED_TEXT, ROUNDS_MAX, STALLED_CLAIMS_MAX
 from efferent.common.domain.effects import CompactContext, RequestModel, RetryLater, RunTool, TakeInput
 from efferent.common.domain.events import (
@@ -240,6 +247,35 @@ def test_interrupt_while_waiting_for_the_client_ends_the_turn_without_a_model_re
     assert texts(story, call_id) == [INTERRUPTED_TEXT]
     assert stop_reason(story) == "end_turn"
     assert story.pending_effects() == ()
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one request", "one after the other"])
+def test_a_message_behind_an_interrupt_of_a_waiting_session_starts_the_next_turn(together: bool) -> None:
+    story = started(toolset("always_ask"))
+    story.reply(call())
+    system = SystemDraft((TextBlock(text="s"),))
+    if together:
+        story.send(InterruptDraft(), message("instead"), system)
+    else:
+        story.interrupt()
+        story.send(message("instead"), system)
+    assert story.claim() == [
+        "agent.tool_result",
+        "user.interrupt",
+        *IDLE,
+        "session.status_running",
+        "session.thread_status_running",
+        "user.message",
+        "system.message",
+        "span.model_request_start",
+    ]
+
+
+def test_a_message_before_the_interrupt_of_a_waiting_session_is_refused() -> None:
+    story = started(toolset("always_ask"))
+    story.reply(call())
+    with pytest.raises(InvalidRequest, match=r"events\[0\]: waiting on responses"):
+        story.send(message("first"), InterruptDraft())
 
 
 def test_interrupt_of_an_idle_session_changes_nothing_but_is_taken_in() -> None:

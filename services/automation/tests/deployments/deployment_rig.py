@@ -160,7 +160,7 @@ class Stage(LogStage):
     async def session_count(self) -> int:
         """How many sessions there are."""
         answer = await self.connection.request(
-            "$JS.API.STREAM.INFO.SESSIONS", b'{"subjects_filter":"session.*.in"}', timeout_s=2
+            "$JS.API.STREAM.INFO.SESSIONS", b'{"subjects_filter":"session.*.in"}', timeout_s=10
         )
         return len(orjson.loads(answer.data)["state"].get("subjects") or {})
 

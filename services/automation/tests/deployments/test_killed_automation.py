@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from efferent.common.domain.resources.deployment import CronSchedule
 from efferent.common.jetstream import streams
 from efferent.common.jetstream.connection import connect
@@ -47,6 +49,7 @@ async def automation(stage: Stage) -> AsyncIterator[asyncio.subprocess.Process]:
         await process.wait()
 
 
+@pytest.mark.timeout(240)  # three starts of the process and two hundred sessions
 async def test_killing_it_in_the_middle_neither_loses_nor_doubles_a_run(stage: Stage) -> None:
     agent, environment_id = await stage.agent(), await stage.environment()
     for _ in range(RUNS):

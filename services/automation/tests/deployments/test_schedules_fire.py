@@ -1,23 +1,28 @@
 """Schedules: every slot leads to one run and one session, whoever dies on the way."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 
 from efferent.automation.deployments.timetable import Due
 from efferent.automation.reactor import Later
+from efferent.common.domain.commands import CreateSession
 from efferent.common.domain.control.deployment import PauseDeployment, UnpauseDeployment
 from efferent.common.domain.control.deployment_run import StartRun, run_of_slot, session_of_run
 from efferent.common.domain.ids import DeploymentRunId, SessionId
 from efferent.common.domain.record import Record, Side
+from efferent.common.domain.resources.deployment import FileConfig
 from efferent.common.domain.resources.deployment_run import DeploymentRun, ManualTrigger, ScheduleTrigger
+from efferent.common.domain.resources.session_resource import FileResource
 from efferent.common.domain.timestamp import Timestamp, to_datetime
+from efferent.common.files.store import FileStore
 from efferent.common.jetstream import subjects
 from efferent.common.jetstream.control_log import JetStreamControlLog
 from efferent.common.jetstream.session_log import JetStreamSessionLog
 from efferent.common.ports import LogUnavailable, RawRecord
+from efferent.common.testing.specification import toolset
 from services.automation.tests.deployments.deployment_rig import HELLO, Stage
 from services.automation.tests.log_stage import WORKSPACE
 
@@ -187,6 +192,66 @@ async def test_a_fire_that_broke_off_anywhere_is_finished_once(stage: Stage, log
     session = await stage.session_of(run)
     assert session is not None
     assert len(session.queue) == 1
+
+
+class DeletingSessions(JetStreamSessionLog):
+    """A session log in which a session is made by somebody else, and deleted, just before it would be made here."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage.connection, stage.blobs)
+        self._control = stage.control
+
+    async def append(self, session_id: SessionId, side: Side, record: Record, *, expected: int) -> int:
+        await self._control.append(subjects.tombstone(session_id), b"{}", expected=0)
+        return await super().append(session_id, side, record, expected=expected)
+
+
+async def test_a_session_that_was_deleted_before_its_run_could_say_so_is_not_made_again(stage: Stage) -> None:
+    deployment = await stage.make(schedule=None)
+    replica = stage.build(sessions=DeletingSessions(stage))
+    for run_id, is_deleted in ((DeploymentRunId("drun_before"), True), (DeploymentRunId("drun_meanwhile"), False)):
+        command = StartRun(run_id, deployment.id, deployment.agent, ManualTrigger())
+        await replica.deployments._firing.start(stage.actor, command)
+        if is_deleted:
+            await stage.control.append(subjects.tombstone(session_of_run(run_id)), b"{}", expected=0)
+        run = await replica.deployments._firing.perform(stage.actor.workspace_id, run_id)
+        assert run is not None
+        assert run.session_id == session_of_run(run_id)
+    assert await stage.session_count() == 0
+
+
+async def test_who_performs_a_run_too_late_takes_nothing_from_the_session_that_another_one_made(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both begin while nothing is wrong; one is held up until the run is over and its deployment's file is gone."""
+    files = FileStore(stage.aggregates, stage.blobs, stage.clock, stage.ids)
+    source = await files.upload(stage.actor, await files.receive(chunks(b"data")), filename="a.txt", mime_type=None)
+    agent = await stage.agent(tools=(toolset(),))
+    deployment = await stage.make(agent=agent, schedule=None, resources=(FileConfig(file_id=source.id),))
+    run_id = DeploymentRunId("drun_manual")
+    late, quick = (stage.build().deployments._firing for _ in range(2))
+    await quick.start(stage.actor, StartRun(run_id, deployment.id, deployment.agent, ManualTrigger()))
+    plan = late._planner.plan
+
+    async def held_up(*wanted: Any) -> CreateSession:
+        await quick.perform(stage.actor.workspace_id, run_id)
+        await files.delete(stage.actor, source.id)
+        return await plan(*wanted)
+
+    monkeypatch.setattr(late._planner, "plan", held_up)
+    run = await late.perform(stage.actor.workspace_id, run_id)
+    assert run is not None
+    assert (run.session_id, run.error) == (session_of_run(run_id), None)
+    session = await stage.session(session_of_run(run_id))
+    assert session is not None
+    (held,) = session.resources
+    assert isinstance(held.resource, FileResource)
+    copy = await files.get(stage.actor.workspace_id, held.resource.file_id)
+    assert b"".join([chunk async for chunk in files.content(copy)]) == b"data"
+
+
+async def chunks(data: bytes) -> AsyncIterator[bytes]:
+    yield data
 
 
 async def test_what_a_dead_replica_left_is_finished_by_another_one(stage: Stage) -> None:

@@ -4,12 +4,13 @@ import pytest
 
 from efferent.automation.dreams.reactor import KEPT_WITHIN_S
 from efferent.automation.dreams.session import output_store_of, session_of
-from efferent.common.domain.commands import DeleteSession, InterruptDraft, SendEvents, TakeQueuedInput
+from efferent.common.domain.commands import ArchiveSession, DeleteSession, InterruptDraft, SendEvents, TakeQueuedInput
 from efferent.common.domain.control.memory_store import ArchiveMemoryStore, DeleteMemoryStore
 from efferent.common.domain.events.stop import RefusalStopDetails
 from efferent.common.domain.ids import WorkspaceId
 from efferent.common.domain.resources.dream import DreamUsage, UpdateExisting
 from efferent.common.domain.resources.memory import SessionActor
+from efferent.common.jetstream import subjects
 from efferent.common.memory.store import MEMORY_STORES, Author
 from services.automation.tests.dreams.dream_rig import DreamStage
 from services.automation.tests.log_stage import WORKSPACE
@@ -44,6 +45,16 @@ async def test_it_is_not_over_before_its_memories_are_kept(dreaming: DreamStage)
     assert (await dreaming.look(dream)).status == "completed"
 
 
+async def test_work_that_was_done_before_its_session_was_archived_counts(dreaming: DreamStage) -> None:
+    dream = await dreaming.look(await dreaming.make(await dreaming.store()))
+    await dreaming.answered(dream)
+    await dreaming.play(session_of(dream), ArchiveSession())  # a replica died after this, or a client did it
+    await dreaming.acknowledge()
+    dream = await dreaming.look(dream, dreaming.another())
+    assert (dream.status, dream.usage, dream.error) == ("completed", DREAMT, None)
+    assert dreaming.is_done
+
+
 async def test_each_step_may_be_repeated_by_another_replica(dreaming: DreamStage) -> None:
     store_id = await dreaming.store(tea="green")
     created = await dreaming.make(store_id)
@@ -58,6 +69,16 @@ async def test_each_step_may_be_repeated_by_another_replica(dreaming: DreamStage
     once = await dreaming.look(created)
     assert once.status == "completed"
     assert once == await dreaming.look(created, dreaming.another())
+
+
+async def test_a_session_that_was_deleted_before_the_dream_could_name_it_is_not_made_again(
+    dreaming: DreamStage,
+) -> None:
+    created = await dreaming.make(await dreaming.store(tea="green"))
+    await dreaming.control.append(subjects.tombstone(session_of(created)), b"{}", expected=0)
+    assert (await dreaming.look(created)).status == "running"
+    assert await dreaming.sessions.last_sequence(session_of(created)) == 0
+    assert (await dreaming.look(created)).status == "failed"
 
 
 async def test_a_copy_that_was_half_made_is_completed(dreaming: DreamStage) -> None:

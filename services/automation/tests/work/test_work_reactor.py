@@ -18,7 +18,7 @@ from efferent.common.runtime.settings import NatsSettings
 from efferent.common.testing.specification import Story, call, message, say
 from services.automation.tests.work.work_stage import TTL_S, Stage, stage
 
-WITHIN_S = 10.0
+WITHIN_S = 30.0
 
 
 @pytest.fixture

@@ -18,10 +18,11 @@ from efferent.brain.session_cache import SessionCache
 from efferent.brain.settings import BrainSettings
 from efferent.brain.snapshots import Snapshots
 from efferent.brain.worker import Desk
+from efferent.common import session_writing
 from efferent.common.blobs.opening import open_blobs
 from efferent.common.control.aggregates import Aggregates
 from efferent.common.control.log_sets import LogSets
-from efferent.common.domain.ids import BrainId, SessionId, from_seed
+from efferent.common.domain.ids import BrainId, from_seed
 from efferent.common.domain.model_catalog import traits_of
 from efferent.common.domain.usage import ModelUsage
 from efferent.common.files.store import FileStore
@@ -33,7 +34,6 @@ from efferent.common.jetstream.live import PresenceBeacon, PresenceBoard, TokenD
 from efferent.common.jetstream.session_log import JetStreamSessionLog
 from efferent.common.memory.store import MemoryStores
 from efferent.common.model_config import ModelConfigs, UnknownModel, load
-from efferent.common.ports import ControlLog
 from efferent.common.runtime.clock import RandomSeeds, SystemClock
 from efferent.common.runtime.metrics import Metrics
 
@@ -41,10 +41,6 @@ WRITE_DEADLINE_S: Final = 5.0
 """How long a write to the control log is decided again after conflicts."""
 
 logger = logging.getLogger("efferent.brain")
-
-
-async def _was_deleted(control_log: ControlLog, session_id: SessionId) -> bool:
-    return await control_log.last(subjects.tombstone(session_id)) is not None
 
 
 def build(settings: BrainSettings) -> "Brain":
@@ -124,7 +120,7 @@ class Brain:
             brain_id=self.brain_id,
             log=log,
             performer=performer,
-            keeper=Keeper(self._hands, furnisher, files, memories, partial(_was_deleted, control_log)),
+            keeper=Keeper(self._hands, furnisher, files, memories, partial(session_writing.was_deleted, control_log)),
             cache=SessionCache(self._settings.cached_sessions_max),
             snapshots=snapshots,
             presence=self._board,

@@ -57,17 +57,19 @@ class Keeper:
             logger.exception("what the tools made could not be kept", extra={"session_id": state.session_id})
 
     async def _keep(self, state: SessionState) -> None:
-        if self._furnisher.is_behind(state.session_id):
+        if self._furnisher.is_behind(state):
             # Else what the last turn left in memory would look like somebody else's, and win over this turn's.
             await self._furnisher.refresh(state)
         for _ in range(ROUNDS_MAX):
             found = await self._hands.collect(state.session_id)
             if found.outputs:
                 await self._keep_outputs(state, found)
-            for change in found.memories:
-                await self._keep_memory(state, change)
-            if found.memories:
-                self._furnisher.fall_behind(state.session_id)
+            try:
+                for change in found.memories:
+                    await self._keep_memory(state, change)
+            finally:
+                if found.memories:  # some of them may be written also when others could not be
+                    self._furnisher.fall_behind(state.session_id)
             if found.is_all:
                 return
             await self._furnisher.refresh(state)

@@ -71,6 +71,7 @@ from efferent.gateway.vault_services import VaultServices
 from efferent.gateway.work.services import WORK, WorkParts, WorkServices
 
 CONNECT_WITHIN_S: Final = 30.0
+CATCH_UP_STALLED_S: Final = 60.0
 CONTROL_FILE: Final = "control.sqlite"
 
 _log = logging.getLogger(__name__)
@@ -146,7 +147,7 @@ class Gateway:
     async def start(self) -> None:
         """Connect, listen, and return once lists are as far as the log.
 
-        Raises LogUnavailable, OSError, WrongRootKey, BadRootKey, BadAllowList.
+        Raises LogUnavailable, Overloaded, OSError, WrongRootKey, BadRootKey, BadAllowList.
         """
         settings = self._settings
         connection = self._connection = await nats.connect(
@@ -171,12 +172,12 @@ class Gateway:
         await session_services.start()
         await work_services.start()
         self._follower.start()
-        context.file_services.start()
+        context.file_services.start(session_services.store.attached_files)
         authorisation = Authorisation(session_services.store, work_services, keys, self._clock)
         app = self._application(context, keys, session_services, authorisation)
         app[WORK] = work_services
         await self._listen(app)
-        await context.control.catch_up()
+        await context.control.catch_up_however_long(CATCH_UP_STALLED_S)
 
     async def drain(self) -> None:
         """Take no more connections, end streams, and let open requests finish."""

@@ -17,6 +17,8 @@ KEEPALIVE_S: Final = 75.0
 LINGER_S: Final = 10.0
 """How long the rest of a body is read and thrown away after a refusal, so that the client reads the answer."""
 NOT_HTTP_TEXT: Final = "The request is not valid HTTP."
+SERVER_NAME: Final = "efferent"
+"""What all answers say of the server: never with which libraries, in which versions."""
 
 _log = logging.getLogger(__name__)
 
@@ -96,5 +98,13 @@ class _Connection(web.RequestHandler):
             raise ConnectionError("the answer has begun already")
         response = to_response(InvalidRequest(NOT_HTTP_TEXT) if status < 500 else InternalError(), request_id)
         response.headers["request-id"] = request_id
+        response.headers["Server"] = SERVER_NAME
         response.force_close()
         return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """A body that cannot be unpacked fails once more when its rest is thrown away: no defect of the server."""
+        if isinstance(kw.get("exc_info"), web.RequestPayloadError):
+            _log.info("the rest of a body could not be read")
+        else:
+            super().log_exception(*args, **kw)

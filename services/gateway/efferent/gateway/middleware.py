@@ -19,6 +19,7 @@ from efferent.gateway.access.rate_limits import RateLimits
 from efferent.gateway.beta import check_beta, check_version
 from efferent.gateway.context import CALLER, REQUEST_ID, GatewayContext
 from efferent.gateway.errors import InternalError, as_api_error, to_response
+from efferent.gateway.http_server import SERVER_NAME
 
 API_PREFIX: Final = "/v1/"
 PROBES: Final = ("/healthz", "/readyz", "/metrics")
@@ -75,7 +76,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     """Give every answer, streams included, the headers that all have; a signal of the application."""
     request[_PREPARED] = response
     headers = response.headers
-    headers["Server"] = "efferent"
+    headers["Server"] = SERVER_NAME
     request_id = request.get(REQUEST_ID)
     if request_id is not None:
         headers["request-id"] = request_id

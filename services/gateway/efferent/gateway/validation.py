@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from efferent.common.domain import ids, timestamp
 from efferent.common.domain.timestamp import Timestamp
-from efferent.gateway.errors import InvalidRequest, RequestTooLarge
+from efferent.gateway.errors import InvalidRequest
 
 IDEMPOTENCY_KEY_LENGTH_MAX: Final = 255
 PARSE_TEXT: Final = "Failed to parse request"
@@ -30,22 +30,6 @@ class Params(BaseModel):
     """Base of every request shape: closed, so that a misspelt field is an error, and free of conversions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-async def read_body(request: web.Request, bytes_max: int) -> bytes:
-    """The whole body. Raises RequestTooLarge as soon as it is known to be longer than ``bytes_max``."""
-    too_large = RequestTooLarge(f"Request body is larger than {bytes_max} bytes.")
-    if request.content_length is not None and request.content_length > bytes_max:
-        raise too_large
-    body = bytearray()
-    try:
-        async for chunk in request.content.iter_any():
-            body += chunk
-            if len(body) > bytes_max:
-                raise too_large
-    except web.RequestPayloadError as error:
-        raise InvalidRequest("The request body could not be read.") from error
-    return bytes(body)
 
 
 def parse_body[Shape: BaseModel](shape: type[Shape], body: bytes) -> Shape:
@@ -186,6 +170,8 @@ def _path(problem: ErrorDetails, raw: object) -> str:
     for index, part in enumerate(problem["loc"]):
         if isinstance(part, int) and isinstance(node, Sequence) and part < len(node):
             path, node = f"{path}[{part}]", node[part]
+        elif isinstance(node, Mapping) and part == node.get("type") and index != last:
+            continue  # the tag of a union, though a field may be called the same: {"type": "text", "text": ...}
         elif isinstance(part, str) and isinstance(node, Mapping) and part in node:
             path, node = _joined(path, part), node[part]
         elif index == last and problem["type"] == "missing":

@@ -122,18 +122,23 @@ class Pool:
             return slot.sandbox
 
     async def _take_room(self) -> None:
+        deadline_s = asyncio.get_running_loop().time() + self._settings.sandbox_wait_s
+        async with self._room:
+            while self._live >= self._settings.sandboxes_max:
+                if (idle := self._longest_idle()) is None:
+                    await self._wait_for_room(deadline_s)
+                else:  # that its end takes a while does not make it busy: no deadline cuts it off
+                    del self._slots[idle[0]]
+                    sandbox, idle[1].sandbox = idle[1].sandbox, None
+                    self._live -= 1
+                    if sandbox is not None:
+                        await sandbox.kill()
+            self._live += 1
+
+    async def _wait_for_room(self, deadline_s: float) -> None:
         try:
-            async with asyncio.timeout(self._settings.sandbox_wait_s), self._room:
-                while self._live >= self._settings.sandboxes_max:
-                    if (idle := self._longest_idle()) is None:
-                        await self._room.wait()
-                    else:
-                        del self._slots[idle[0]]
-                        sandbox, idle[1].sandbox = idle[1].sandbox, None
-                        self._live -= 1
-                        if sandbox is not None:
-                            await sandbox.kill()
-                self._live += 1
+            async with asyncio.timeout_at(deadline_s):
+                await self._room.wait()
         except TimeoutError as error:
             raise SandboxFailed(f"all {self._settings.sandboxes_max} sandboxes are busy; retry later") from error
 

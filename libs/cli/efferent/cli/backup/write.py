@@ -2,8 +2,9 @@
 
 The order makes the copy consistent while everybody goes on writing. A stream is copied before what it depends on:
 sessions, then the control plane that they name, then the keys of its secrets, then the blobs that records of both name
-and that were stored before those records. What was deleted meanwhile is told by late records at the end. No blob is
-swept while the backup reads.
+and that were stored before those records. What was deleted meanwhile is told by late records at the end. A secret that
+is replaced loses its old key, so the control plane is brought up to date by late records right before the keys are
+copied. No blob is swept while the backup reads.
 """
 
 import argparse
@@ -46,7 +47,7 @@ from efferent.common.secrets.root_key import SecretSettings
 
 _SWEEP_KEYS: Final = "sweep/"
 """What a sweep notes about one store and one log is of no use in another."""
-_KEEP_DEEDS: Final = (".deleted", ".archived")
+_END_DEEDS: Final = (".deleted", ".archived")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -97,14 +98,17 @@ async def _write_all(connection: Connection, blobs: BlobStore, file: BinaryIO, p
     for name in ("secret.key", "api_key"):
         _file(archive, data_dir, FileEntry.model_validate({"name": name}))
     names = await snapshots.streams_on_disk(connection)
-    messages, control_end = 0, 0
+    messages, control_end, late = 0, 0, 0
     for name in _in_order(names):
+        if name == subjects.KEYS:
+            count, control_end = await _late_records(connection, archive, control_end, deeds=("",))
+            late += count
         stream = await _stream(connection, archive, name)
         messages += stream.messages
         if name == subjects.CONTROL:
             control_end = stream.last_sequence
     blob_count = await _blobs(archive, blobs)
-    late = await _late_records(connection, archive, control_end)
+    late += (await _late_records(connection, archive, control_end, deeds=_END_DEEDS))[0]
     archive.finish()
     return f"{messages} records in {len(names)} streams, {blob_count} blobs, {late} late records"
 
@@ -161,14 +165,21 @@ async def _blobs(archive: ArchiveWriter, blobs: BlobStore) -> int:
     return count
 
 
-async def _late_records(connection: Connection, archive: ArchiveWriter, after: int) -> int:
-    """What ended after the snapshot of ``CONTROL``; its blobs and keys may be missing in the copy."""
+async def _late_records(
+    connection: Connection, archive: ArchiveWriter, after: int, *, deeds: tuple[str, ...]
+) -> tuple[int, int]:
+    """Write what happened after the snapshot of ``CONTROL`` and ends with one of these words.
+
+    Of what ended, blobs and keys may be missing in the copy. Returns how many records were written, and the sequence of
+    the last one that was looked at.
+    """
     count = 0
     async for raw in JetStreamControlLog(connection).read(subjects.all_of(subjects.CONTROL), after=after):
-        if str(orjson.loads(raw.payload).get("type", "")).endswith(_KEEP_DEEDS):
+        after = raw.sequence
+        if str(orjson.loads(raw.payload).get("type", "")).endswith(deeds):
             archive.whole(LateRecordEntry(subject=raw.subject), raw.payload)
             count += 1
-    return count
+    return count, after
 
 
 @contextlib.asynccontextmanager

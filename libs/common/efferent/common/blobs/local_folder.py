@@ -19,7 +19,11 @@ DRAFT_AGE_S: Final = 60.0
 """A draft that nobody holds is left behind by a process that died, unless it was made this moment."""
 _DRAFTS: Final = ".drafts"
 """No key starts with a dot, so drafts can never be taken for blobs."""
-_UNAVAILABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE})
+_TRIES: Final = 16
+"""How often a step is taken again after somebody else deleted or made a folder in the middle of it."""
+_UNAVAILABLE: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOTEMPTY}
+)
 
 
 class LocalFolderBlobs:
@@ -115,9 +119,7 @@ class _Draft:
         """Give it its key, once its bytes are on the disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        _make_folder(path.parent)
-        self._path.replace(path)
-        _sync_folder(path.parent)
+        _place(self._path, path)
 
     def discard(self) -> None:
         """Delete it unless it was published."""
@@ -167,11 +169,25 @@ def _link(folder: Path, source: Path, target: Path) -> None:
             _write(folder, target, iter(lambda: file.read(BLOCK_BYTES), b""))
         return
     try:
-        _make_folder(target.parent)
-        draft.replace(target)
+        _place(draft, target)
     finally:
         draft.unlink(missing_ok=True)
-    _sync_folder(target.parent)
+
+
+def _place(draft: Path, target: Path) -> None:
+    """Give a draft its name, durably. Others may delete the folder in between: then it is made again."""
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            _make_folder(target.parent)
+            draft.replace(target)
+            _sync_folder(target.parent)
+        except FileNotFoundError:
+            if not draft.exists():
+                return  # it had its name, and was deleted at once
+            if not tries_left:
+                raise
+        else:
+            return
 
 
 def _make_folder(path: Path) -> None:
@@ -193,18 +209,39 @@ def _sync_folder(path: Path) -> None:
 
 
 def _delete(path: Path, whole_name: bool) -> None:
-    """Delete what lies at the path, and, unless the last name is whole, everything beside it that starts with it."""
-    if not path.parent.is_dir():
+    """Delete what lies at the path, and, unless the last name is whole, everything beside it that starts with it.
+
+    Others may do the same at once, or store something there: that is deleted too, or comes after.
+    """
+    try:
+        beside = [entry for entry in path.parent.iterdir() if entry.name.startswith(path.name)]
+    except (FileNotFoundError, NotADirectoryError):
         return
-    beside = (entry for entry in path.parent.iterdir() if entry.name.startswith(path.name))
     found = [entry for entry in beside if not whole_name or (entry == path and entry.is_dir())]
     for entry in found:
         if entry.is_dir():
-            shutil.rmtree(entry, ignore_errors=False)
+            _delete_folder(entry)
         else:
             entry.unlink(missing_ok=True)
     if found:
-        _sync_folder(path.parent)
+        with contextlib.suppress(FileNotFoundError):
+            _sync_folder(path.parent)
+
+
+def _delete_folder(path: Path) -> None:
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            shutil.rmtree(path, onexc=_raise_unless_gone)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or not tries_left:
+                raise
+        else:
+            return
+
+
+def _raise_unless_gone(_function: object, _path: object, error: BaseException) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _names(folder: Path) -> list[str]:

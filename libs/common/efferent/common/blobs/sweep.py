@@ -7,7 +7,7 @@ sweep does not understand it leaves alone.
 import contextlib
 import hashlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -31,6 +31,9 @@ PAUSED_KEY: Final = "sweep/paused"
 """While this blob is there and no day old, nothing is swept: a backup puts it before it reads, and deletes it after."""
 _LOG_PREFIX: Final = "sweep/log-"
 """Followed by the identity of the log whose records name these blobs."""
+
+AttachedFiles = Callable[[SessionId, WorkspaceId], Awaitable[frozenset[str] | None]]
+"""Ids of the files that a session has among its resources; None when there is no such session."""
 
 _log = logging.getLogger(__name__)
 
@@ -82,10 +85,10 @@ class BlobSweep:
         self._age_us = round(age_s * 1_000_000)
         self._marker = _LOG_PREFIX + hashlib.sha256(log_identity.encode()).hexdigest()[:32]
 
-    async def run(self) -> SweepReport:
-        """One sweep. Safe to repeat, and to run in several processes.
+    async def run(self, attached: AttachedFiles | None = None) -> SweepReport:
+        """One sweep. Safe to repeat, and to run in several processes. ``attached``: who knows what sessions have.
 
-        Raises OtherLog, LogUnavailable, BlobsUnavailable.
+        Raises what that raises, OtherLog, LogUnavailable, BlobsUnavailable.
         """
         report = SweepReport(drafts=await self._blobs.sweep_drafts())
         await self._claim()
@@ -94,6 +97,8 @@ class BlobSweep:
         claimed, told = _ClaimedKeys(self._sessions), _ToldVersions(self._control_log)
         async for entry in self._blobs.entries():
             if await self._is_named(entry, claimed, told, report) or self._is_young(entry):
+                if attached is not None and not self._is_young(entry):
+                    await self._drop_unattached(entry, attached, report)
                 continue
             await self._blobs.delete(entry.key)
             report.deleted += 1
@@ -156,14 +161,31 @@ class BlobSweep:
         return True
 
     async def _delete_orphan(self, file_id: str, report: SweepReport) -> None:
-        """Delete a file of a session that never came, or that was deleted while the file was made."""
+        """Delete a file of a session that is not there, or that has it no more."""
         raw = await self._control_log.last(subject_of(FILE, WorkspaceId(""), file_id))
         if raw is None:
             return
         with contextlib.suppress(NotFound):
             await self._files.delete(Actor(FILE.decode(raw.payload).workspace_id), file_id)
             report.deleted += 1
-            _log.info("a file of no session was deleted", extra={"file_id": file_id})
+            _log.info("a file that no session has was deleted", extra={"file_id": file_id})
+
+    async def _drop_unattached(self, entry: BlobEntry, attached: AttachedFiles, report: SweepReport) -> None:
+        """Delete a session's copy of a file that is none of its resources: taken away, or never attached."""
+        match entry.key.split("/"):
+            case [session_id, "files", file_id, "content"] if session_id.startswith("sesn_"):
+                raw = await self._control_log.last(subject_of(FILE, WorkspaceId(""), file_id))
+            case _:
+                return
+        try:
+            record = FILE.decode(raw.payload) if raw is not None else None
+        except UnreadableRecord:
+            return
+        if record is None or not record.data.is_copy or FILE.is_deleted(record):
+            return
+        held = await attached(SessionId(session_id), record.workspace_id)
+        if held is not None and file_id not in held:
+            await self._delete_orphan(file_id, report)
 
     async def _has_expired(self, workspace_id: WorkspaceId, file: File) -> bool:
         return file.expires_at is not None and await self._files.expire(workspace_id, file.id)

@@ -178,8 +178,10 @@ class Aggregates:
                     else:
                         expected = await self._guarded(guard, fence)
                     # The set's fence does not see a change of this very aggregate that came before the set was read.
-                    if (loaded.sequence or joins is None) and await self._sequence(subject) != loaded.sequence:
-                        continue
+                    if loaded.sequence or joins is None:
+                        newest = await self._sequence(subject)
+                        if newest != loaded.sequence:
+                            raise LogConflict(newest)
                     await self._control_log.append(subject, payload, expected=expected, fence=fence)
             except LogConflict:
                 self._metrics.write_conflicts.add(kind.name)

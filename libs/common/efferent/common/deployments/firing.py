@@ -5,12 +5,12 @@ deployment and the slot. The session's id derives from the run's, and a session'
 often and by however many a run is performed, there is one session. The run is finished by one more record.
 """
 
-import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, get_args
 
+from efferent.common import session_writing
 from efferent.common.control.aggregates import Actor, Aggregates
 from efferent.common.control.deployments import DEPLOYMENT_RUNS, DEPLOYMENTS
 from efferent.common.control.kinds import subject_of
@@ -96,7 +96,7 @@ class Firing:
         if run is None or run.is_finished:
             return run
         session_id = session_of_run(run_id)
-        if await self._tools.session_log.last_sequence(session_id):  # made by somebody who could not say so any more
+        if await self._was_made(session_id):  # by somebody who could not say so any more
             return await self._change(workspace_id, run_id, FinishRun(session_id))
         found = await self._with_tokens(workspace_id, run)
         if found is None:
@@ -104,6 +104,10 @@ class Firing:
             return None
         deployment, tokens = found
         outcome = await self._session(workspace_id, session_id, deployment, tokens)
+        if isinstance(outcome, RunError) and await self._was_made(session_id):
+            outcome = session_id  # somebody else performs the same run, and looked while nothing was wrong
+        if isinstance(outcome, RunError) and deployment.resources:  # what was made for the session must not outlive it
+            await self._tools.attacher.drop_all(workspace_id, session_id)
         if isinstance(outcome, RunError) and isinstance(run.trigger_context, ScheduleTrigger):
             await self._suspend(workspace_id, deployment, outcome)
         return await self._change(workspace_id, run_id, FinishRun(outcome))
@@ -149,8 +153,6 @@ class Firing:
             command = await self._planner.plan(session_id, workspace_id, spec_of(deployment, tokens))
             decision = decide(None, command, Stamp(now_us=tools.clock.now_us(), seed=tools.ids.seed()))
         except Refused as refusal:
-            if deployment.resources:  # what was made for the session must not outlive it
-                await tools.attacher.drop_all(workspace_id, session_id)
             return RunError(type="session_creation_rejected_error", message=refusal.message)
         except (LogError, BlobsUnavailable):
             raise
@@ -159,9 +161,18 @@ class Firing:
             return RunError(type="unknown_error", message=UNKNOWN_TEXT)
         if decision.record is None:
             raise RuntimeError("a new session without a record")
-        with contextlib.suppress(LogConflict):  # somebody else performs the same run
-            await tools.session_log.append(session_id, "in", decision.record, expected=0)
+        try:
+            await session_writing.begin(tools.session_log, tools.control_log, session_id, decision.record)
+        except LogConflict:
+            pass  # somebody else performs the same run
+        except session_writing.SessionDeleted:
+            await tools.attacher.drop_all(workspace_id, session_id)
         return session_id
+
+    async def _was_made(self, session_id: SessionId) -> bool:
+        """Whether the session of a run is there, or was."""
+        log, control_log = self._tools.session_log, self._tools.control_log
+        return bool(await log.last_sequence(session_id)) or await session_writing.was_deleted(control_log, session_id)
 
     async def _suspend(self, workspace_id: WorkspaceId, deployment: Deployment, error: RunError) -> None:
         """Stop the schedule of a deployment that would fail again; one without its agent is archived."""

@@ -202,7 +202,9 @@ def _refuse_misplaced_system_message(state: SessionState, events: tuple[EventDra
                 f"events[{index}]: a system.message must directly follow a user.message, a user.tool_result or a "
                 "user.custom_tool_result"
             )
-        if is_waiting_for_client(state) and not isinstance(before, ToolResultDraft | CustomToolResultDraft):
+        is_freed = any(isinstance(earlier, InterruptDraft) for earlier in events[:index])
+        is_answer = isinstance(before, ToolResultDraft | CustomToolResultDraft)
+        if is_waiting_for_client(state) and not is_freed and not is_answer:
             raise _waiting(state, index, "system.message")
 
 

@@ -32,12 +32,17 @@ def remove_resource(state: SessionState, command: RemoveResource, stamp: Stamp) 
     return draft.decision()
 
 
+def tokens_moved() -> Conflict:
+    """The refusal when somebody else was quicker."""
+    return Conflict("Another token of this session was rotated at the same time. Please retry.")
+
+
 def rotate_token(state: SessionState, command: RotateRepositoryToken, stamp: Stamp) -> Decision:
     """Use another token for a repository. Raises NotFound, InvalidRequest, Conflict."""
     refuse_when_over(state)
     check_rotation(state, command.resource_id)
     if state.sealed_tokens != command.replaces:
-        raise Conflict("Another token of this session was rotated at the same time. Please retry.")
+        raise tokens_moved()
     draft = Draft(state, stamp)
     draft.add(
         lambda id, at: RepositoryTokensSealed(

@@ -256,5 +256,7 @@ def shown_status(state: SessionState) -> StatusName:
 
 
 def is_waiting_for_client(state: SessionState) -> bool:
-    """Idle, with calls that only the client can settle."""
-    return isinstance(state.status, Idle) and bool(blockers(state))
+    """Idle, with calls that only the client can settle, and no interrupt on its way that closes them."""
+    if not isinstance(state.status, Idle) or any(item.type == "user.interrupt" for item in state.queue):
+        return False
+    return bool(blockers(state))

@@ -148,10 +148,14 @@ class FileStore:
         """A file that the session's agent made; clients may download it. Of a path only the last name is kept,
         and what a filename may not have is replaced.
 
-        With the same ``file_id`` it is made once. Raises TooLarge, LogUnavailable, BlobsUnavailable and what ``chunks``
-        raises.
+        With the same ``file_id`` it is made once, also when it was deleted since. Raises TooLarge, NotFound when it was
+        deleted, LogUnavailable, BlobsUnavailable and what ``chunks`` raises.
         """
         identifier = file_id or self._new_id()
+        if file_id is not None:
+            made = await self._aggregates.load(FILE, actor.workspace_id, file_id)
+            if made.sequence:
+                return files.existing(made.data, self._now())
         name = files.usable_filename(filename)
         digest = await self._blobs.put_stream(content_key(identifier, session_id), self._limited(chunks))
         command = CreateFile(

@@ -148,6 +148,10 @@ class JetStreamInboundConsumer:
             except (LogUnavailable, RequestFailed) as error:
                 _log.warning("consumer %s: %s", self._spec.durable, error)
                 await deadline.pause(self._connection, error)
+            except Exception as error:
+                # A defect: nothing is delivered until the next try, instead of never again and without a word.
+                _log.error("consumer %s failed", self._spec.durable, exc_info=error)
+                await deadline.pause(self._connection, error)
 
     async def _readable(self, message: Message) -> JetStreamDelivery | None:
         try:

@@ -7,7 +7,7 @@ about what is true.
 import logging
 
 from efferent.common.jetstream import api, subjects
-from efferent.common.jetstream.appending import Append, Appender
+from efferent.common.jetstream.appending import Append, Appender, own_message_id
 from efferent.common.jetstream.connection import Connection
 from efferent.common.jetstream.reading import StreamReader
 from efferent.common.ports import LogConflict, LogUnavailable
@@ -26,7 +26,7 @@ class JetStreamLeases:
         """Take the lease for this many seconds; None when somebody has it. Raises LogUnavailable."""
         subject = subjects.lease(name)
         try:
-            return await self._appender.append(Append(subject, holder.encode(), holder, subject, 0, ttl_s))
+            return await self._appender.append(Append(subject, holder.encode(), own_message_id(), subject, 0, ttl_s))
         except LogConflict:
             return None
 

@@ -64,7 +64,7 @@ class OrganizationSettings(BaseSettings):
     enrollment_url: str | None = Field(
         default=None, validation_alias=AliasChoices("EFFERENT_ENROLLMENT_URL", "enrollment_url")
     )
-    """The operator's page for the entities of user profiles; None: there is none."""
+    """The operator's page for the entities of user profiles; None: the gateway's, which asks them nothing."""
 
     @field_validator("webhook_allow", "mcp_allow")
     @classmethod

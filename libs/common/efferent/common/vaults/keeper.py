@@ -5,6 +5,7 @@ the next start (``leftovers``).
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from efferent.common.control.aggregates import Actor, Aggregates
@@ -20,15 +21,25 @@ from efferent.common.domain.control.credential import (
     UpdateCredential,
 )
 from efferent.common.domain.control.vault import ArchiveVault, DeleteVault
-from efferent.common.domain.ids import CredentialId, VaultId
+from efferent.common.domain.ids import CredentialId, VaultId, WorkspaceId
 from efferent.common.domain.refusals import InvalidRequest, Refused
 from efferent.common.domain.resources.vault import StoredCredential, Vault
 from efferent.common.domain.sealed import Sealed
 from efferent.common.secrets.box import SecretBox
+from efferent.common.secrets.envelope import CannotOpen
 
 _TRIES_MAX: Final = 5
 
 Secrets = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCredential:
+    """A credential and what is sealed in it, both of one moment."""
+
+    credential: StoredCredential
+    sealed: Sealed
+    secrets: Secrets = field(repr=False)
 
 
 class VaultKeeper:
@@ -75,13 +86,10 @@ class VaultKeeper:
         Raises Refused, SecretsMoved when others keep changing them, CannotOpen, LogUnavailable, LogConflict.
         """
         for attempt in range(_TRIES_MAX):
-            current = await CREDENTIALS.get(self._aggregates, actor.workspace_id, credential_id, within=vault_id)
-            if current.sealed is None:
-                raise InvalidRequest("Credential is archived.")
-            known = await self._box.open(credential_id, current.sealed)
-            sealed = await self._box.seal(credential_id, {**known, **secrets})
+            opened = await self.open(actor.workspace_id, vault_id, credential_id)
+            sealed = await self._box.seal(credential_id, {**opened.secrets, **secrets})
             try:
-                made = command(NewSecrets(sealed, current.sealed))
+                made = command(NewSecrets(sealed, opened.sealed))
                 changed = await CREDENTIALS.change(self._aggregates, actor, credential_id, made, within=vault_id)
             except SecretsMoved:
                 await self._box.destroy(credential_id, sealed)
@@ -92,7 +100,7 @@ class VaultKeeper:
                 await self._box.destroy(credential_id, sealed)
                 raise
             # Only the key that was replaced: another writer may just have made one that the log does not name yet.
-            await self._box.destroy(credential_id, current.sealed)
+            await self._box.destroy(credential_id, opened.sealed)
             return changed
         raise SecretsMoved
 
@@ -127,11 +135,23 @@ class VaultKeeper:
         await VAULTS.change(self._aggregates, actor, vault_id, DeleteVault())
         await self._delete_credentials(actor, vault_id)
 
-    async def secrets_of(self, credential: StoredCredential) -> dict[str, str]:
-        """A credential's secrets, for the moment of their use. Raises CannotOpen, LogUnavailable, InvalidRequest."""
-        if credential.sealed is None:
-            raise InvalidRequest("Credential is archived.")
-        return await self._box.open(credential.id, credential.sealed)
+    async def open(self, workspace_id: WorkspaceId, vault_id: VaultId, credential_id: CredentialId) -> OpenCredential:
+        """A credential as it is now with its secrets, for the moment of their use.
+
+        Secrets whose key is gone were replaced between two reads: looked at again. Raises NotFound, InvalidRequest for
+        an archived one, CannotOpen, LogUnavailable.
+        """
+        unreadable: Sealed | None = None
+        while True:
+            current = await CREDENTIALS.get(self._aggregates, workspace_id, credential_id, within=vault_id)
+            if current.sealed is None:
+                raise InvalidRequest("Credential is archived.")
+            try:
+                return OpenCredential(current, current.sealed, await self._box.open(credential_id, current.sealed))
+            except CannotOpen:
+                if unreadable == current.sealed:
+                    raise
+                unreadable = current.sealed
 
     async def _delete_credentials(self, actor: Actor, vault_id: VaultId) -> None:
         for credential in await self._aggregates.children(CREDENTIAL, actor.workspace_id, vault_id):

@@ -100,10 +100,8 @@ class TokenRenewer:
         """
         credential = await self._load(workspace_id, vault_id, credential_id)
         if self._is_over(credential):
-            renewal = await self.renew(credential, workspace_id)
-            if isinstance(renewal, Renewed):
-                credential = renewal.credential
-        return (await self._keeper.secrets_of(credential))["access_token"]
+            await self.renew(credential, workspace_id)
+        return (await self._keeper.open(workspace_id, vault_id, credential_id)).secrets["access_token"]
 
     async def renew(self, seen: StoredCredential, workspace_id: WorkspaceId) -> Renewal:
         """Ask for a fresh access token in the place of the one that ``seen`` has.
@@ -115,23 +113,22 @@ class TokenRenewer:
             ticket = await self._leases.take(
                 f"renewal-{seen.id}", from_seed("req_", self._ids.seed()), ttl_s=LEASE_TTL_S
             )
-            current = await self._load(workspace_id, seen.vault_id, seen.id)
-            if current.sealed != seen.sealed:
+            try:
+                current = await self._load(workspace_id, seen.vault_id, seen.id)
+                if current.sealed != seen.sealed:
+                    return Renewed(current)
                 if ticket is not None:
-                    await self._leases.give_up(ticket)
-                return Renewed(current)
-            if ticket is not None:
-                try:
                     return await self._renew(current, workspace_id)
-                finally:
+            finally:
+                if ticket is not None:
                     await self._leases.give_up(ticket)
             if self._clock.monotonic_s() >= deadline_s:
                 return RenewalUnreachable()
             await self._wait(_POLL_S)
 
     async def _renew(self, credential: StoredCredential, workspace_id: WorkspaceId) -> Renewal:
-        auth = credential.auth
-        secrets = await self._keeper.secrets_of(credential)
+        opened = await self._keeper.open(workspace_id, credential.vault_id, credential.id)
+        auth, secrets = opened.credential.auth, opened.secrets
         if not isinstance(auth, McpOAuthAuth) or auth.refresh is None or "refresh_token" not in secrets:
             return NothingToRenewWith()
         try:

@@ -13,7 +13,7 @@ from efferent.common.domain.timestamp import Timestamp
 from efferent.common.net.public_addresses import ForbiddenAddress
 from efferent.common.ports import Clock
 from efferent.common.vaults.http_seen import SeenResponse, read_response
-from efferent.common.vaults.keeper import VaultKeeper
+from efferent.common.vaults.keeper import Secrets, VaultKeeper
 from efferent.common.vaults.oauth import (
     NothingToRenewWith,
     RenewalRefused,
@@ -72,13 +72,15 @@ class CredentialProber:
         auth = credential.auth
         if not isinstance(auth, McpOAuthAuth):
             raise InvalidRequest(f"Only mcp_oauth credentials can be validated; this one is of type {auth.type}.")
-        secrets = await self._keeper.secrets_of(credential)
+        opened = await self._keeper.open(workspace_id, credential.vault_id, credential.id)
+        credential, secrets = opened.credential, opened.secrets
         probe = await self._probe(auth, secrets)
         refresh = None
         if _status(probe) == _UNAUTHORIZED:
             credential, refresh = await self._refreshed(credential, workspace_id)
             if refresh.status == "succeeded":
-                probe = await self._probe(auth, await self._keeper.secrets_of(credential))
+                opened = await self._keeper.open(workspace_id, credential.vault_id, credential.id)
+                probe = await self._probe(auth, opened.secrets)
         return CredentialValidation(
             credential_id=credential.id,
             vault_id=credential.vault_id,
@@ -103,7 +105,7 @@ class CredentialProber:
             case NothingToRenewWith():
                 return credential, RefreshOutcome(status="no_refresh_token", http_response=None)
 
-    async def _probe(self, auth: McpOAuthAuth, secrets: dict[str, str]) -> McpProbe:
+    async def _probe(self, auth: McpOAuthAuth, secrets: Secrets) -> McpProbe:
         body = {
             "jsonrpc": "2.0",
             "id": 1,

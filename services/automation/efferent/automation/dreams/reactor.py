@@ -67,6 +67,8 @@ class Followed:
     sequence: int
     inbound_sequence: int
     """The newest record that a brain has to acknowledge."""
+    before_archive: SessionState | None = None
+    """As it stood when it was archived: what came of its work."""
 
 
 class Dreams:
@@ -140,19 +142,21 @@ class Dreams:
             raise RuntimeError("a new session without a record")
         if not await self._desk.sessions.last_sequence(session_id):
             try:
-                await self._desk.sessions.append(session_id, "in", decision.record, expected=0)
+                await session_writing.begin(self._desk.sessions, self._desk.control, session_id, decision.record)
             except LogConflict:
                 logger.info("another replica began the dream", extra={"dream_id": dream.id})
+            except session_writing.SessionDeleted:
+                logger.info("the session was deleted before the dream began", extra={"dream_id": dream.id})
         return await self._change(workspace_id, dream, StartDream(session_id, output_store_of(dream)))
 
     async def _follow(self, workspace_id: WorkspaceId, dream: Dream) -> Dream:
-        """See how far the session is."""
+        """See how far the session is. It is archived before the dream says that it is over."""
         session = await self._session(session_of(dream))
         if session is None:
             return await self._fail(workspace_id, dream, _internal("The session of the dream was deleted."))
         usage = _usage(session.state.totals)
-        outcome = _outcome(session.state, usage)
-        if outcome is not None and not await self._is_kept(session):
+        outcome = _outcome(session, usage)
+        if outcome is not None and not (await self._is_kept(session) and await self._archived(session)):
             outcome = None
         if outcome is None and self._is_late(dream):
             outcome = FailDream(_timeout(), usage)
@@ -171,7 +175,7 @@ class Dreams:
             if not any(item.type == "user.interrupt" for item in session.state.queue):
                 await self._write(session_id, SendEvents(events=(InterruptDraft(),)))
             raise Later(LOOK_AGAIN_S, f"the session of dream {dream.id} is interrupted")
-        if not await self._is_kept(session) or not await self._write(session_id, ArchiveSession()):
+        if not (await self._is_kept(session) and await self._archived(session)):
             raise Later(LOOK_AGAIN_S, f"the session of dream {dream.id} is not over")
         self._sessions.pop(session_id, None)
 
@@ -181,6 +185,10 @@ class Dreams:
             return True
         done = await durable.acknowledged_up_to(self._desk.connection, subjects.SESSIONS, BRAIN_DURABLE)
         return done >= session.inbound_sequence
+
+    async def _archived(self, session: Followed) -> bool:
+        """Whether the session is archived now; one that has moved on is not. Raises LogUnavailable."""
+        return session.state.archived_at is not None or await self._write(session.state.session_id, ArchiveSession())
 
     async def _write(self, session_id: SessionId, command: SendEvents | ArchiveSession) -> bool:
         """Whether the session took the command; one that has moved on may refuse it. Raises LogUnavailable."""
@@ -197,13 +205,21 @@ class Dreams:
         if not await self._desk.sessions.last_sequence(session_id):
             return None
         state, sequence, inbound = (kept.state, kept.sequence, kept.inbound_sequence) if kept else (None, 0, 0)
+        before_archive = kept.before_archive if kept else None
         async for stored in self._desk.sessions.read(session_id, after=sequence):
-            state, sequence = fold(state, (stored.record,)), stored.sequence
+            before, state, sequence = state, fold(state, (stored.record,)), stored.sequence
+            if (
+                before is not None
+                and before.archived_at is None
+                and state is not None
+                and state.archived_at is not None
+            ):
+                before_archive = before
             if stored.side == "in":
                 inbound = stored.sequence
         if state is None or state.deleted:
             return None
-        followed = self._sessions[session_id] = Followed(state, sequence, inbound)
+        followed = self._sessions[session_id] = Followed(state, sequence, inbound, before_archive)
         while len(self._sessions) > self._sessions_kept_max:
             self._sessions.popitem(last=False)
         return followed
@@ -221,8 +237,14 @@ class Dreams:
         return timestamp.seconds_between(moment, timestamp.from_epoch_us(self._desk.clock.now_us()))
 
 
-def _outcome(state: SessionState, usage: DreamUsage) -> CompleteDream | FailDream | None:
+def _outcome(session: Followed, usage: DreamUsage) -> CompleteDream | FailDream | None:
     """How a dream has ended, by its session; None while it goes on."""
+    if session.before_archive is None:
+        return _outcome_of(session.state, usage)
+    return _outcome_of(session.before_archive, usage) or _outcome_of(session.state, usage)
+
+
+def _outcome_of(state: SessionState, usage: DreamUsage) -> CompleteDream | FailDream | None:
     match state.status:
         case Terminated():
             return FailDream(_internal("The session of the dream ended before its work was done."), usage)

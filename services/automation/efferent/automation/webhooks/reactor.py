@@ -135,6 +135,10 @@ class WebhookReactor:
             except LogError as error:
                 _log.warning("the workers of webhook endpoints cannot be adjusted: %s", error)
                 wait_s = ADJUST_AGAIN_S
+            except Exception as error:
+                # A defect: new endpoints get nothing until the next try, and everything else goes on.
+                _log.error("adjusting the workers of webhook endpoints failed", exc_info=error)
+                wait_s = ADJUST_AGAIN_S
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()

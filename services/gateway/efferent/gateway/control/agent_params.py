@@ -77,7 +77,7 @@ IdentityField = Annotated[ServiceAccountParams | AwsRoleParams, Field(discrimina
 
 
 def _unavailable(value: JsonValue) -> JsonValue:
-    if value:
+    if value is not None:
         raise ValueError("not available in this release")
     return value
 

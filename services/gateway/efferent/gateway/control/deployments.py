@@ -175,12 +175,15 @@ class GatewayDeployments:
         Raises InvalidRequest, NotFound, LogUnavailable.
         """
         deployment = await self.get(deployment_id)
-        if deployment.archived_at is not None:
-            raise InvalidRequest("Cannot run archived deployment")
         if idempotency_key is None:
             run_id = DeploymentRunId(from_seed("drun_", self._context.ids.seed()))
         else:
             run_id = run_of_key(deployment.id, idempotency_key)
+            known = (await self._context.aggregates.load(DEPLOYMENT_RUN, self._actor.workspace_id, run_id)).data
+            if known is not None and known.is_finished:  # the same answer, whatever has become of the deployment
+                return known
+        if deployment.archived_at is not None:
+            raise InvalidRequest("Cannot run archived deployment")
         firing = self._firing()
         await firing.start(self._actor, StartRun(run_id, deployment.id, deployment.agent, ManualTrigger()))
         run = await firing.perform(self._actor.workspace_id, run_id)

@@ -9,7 +9,8 @@ from efferent.common.control.collection import Collection
 from efferent.common.domain import ids
 from efferent.common.domain.control.aggregate import Kind
 from efferent.gateway.context import caller_of, context_of
-from efferent.gateway.validation import parse_body, path_id, read_body
+from efferent.gateway.request_body import read_body
+from efferent.gateway.validation import parse_body, path_id
 
 
 def new_id(request: web.Request, kind: Kind[Any]) -> str:

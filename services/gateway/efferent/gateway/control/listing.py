@@ -38,6 +38,8 @@ class Wanted:
     limit_max: int = LIMIT_MAX
     page_max: int | None = None
     """How many items a page has at most, whatever limit is asked for."""
+    after: tuple[str, str] | None = None
+    """The (sort key, id) that a page starts behind when the request has no cursor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ async def read_page(request: web.Request, kind: Kind[Any], wanted: Wanted) -> Pa
 def _after(request: web.Request, kind: Kind[Any], workspace_id: WorkspaceId, wanted: Wanted) -> tuple[str, str] | None:
     text = request.query.get("page")
     if not text:
-        return None
+        return wanted.after
     cursor = cursors.read(text, kind=_list_name(kind, wanted), workspace_id=workspace_id, order=wanted.order, width=2)
     match cursor.position:
         case (str(key), str(identifier)):

@@ -96,9 +96,9 @@ def query_is_shallow(request: web.Request) -> bool:
 
 
 def query_sha256(request: web.Request, name: str) -> str | None:
-    """A digest as the API writes it. Raises InvalidRequest."""
+    """A digest as the API writes it; None when it is not given. An empty one is no digest. Raises InvalidRequest."""
     text = request.query.get(name)
-    if not text:
+    if text is None:
         return None
     if len(text) != 64 or not set(text) <= set("0123456789abcdef"):
         raise InvalidRequest(f"{name}: must be 64 lowercase hexadecimal characters")

@@ -12,17 +12,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from efferent.common.control.aggregates import SetQuestion
 from efferent.common.control.kinds import place_of
 from efferent.common.domain.control.aggregate import Kind, Recorded, SetFacts, UnreadableRecord
 from efferent.common.domain.ids import WorkspaceId
 from efferent.common.domain.timestamp import Timestamp
-from efferent.common.ports import ControlLog, RawRecord
+from efferent.common.ports import ControlLog, LogUnavailable, RawRecord
 from efferent.gateway.control import lean_records, tables
 from efferent.gateway.control.tables import Item, ListQuery, Row
+from efferent.gateway.errors import Overloaded
 from efferent.gateway.progress import Progress
+
+CATCH_UP_PAUSE_S: Final = 0.1
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +90,25 @@ class ControlProjection:
     async def catch_up(self) -> None:
         """Return when everything that is in the log by now has been applied. Raises Overloaded, LogUnavailable."""
         await self.progress.reach(await self._control_log.last_sequence(), self._behind_wait_s)
+
+    async def catch_up_however_long(self, stalled_after_s: float) -> None:
+        """The same for a start, which may have much to apply: given up only when nothing is applied for so long.
+
+        Raises Overloaded, LogUnavailable.
+        """
+        loop = asyncio.get_running_loop()
+        applied, since_s = self.progress.applied, loop.time()
+        while True:
+            try:
+                await self.catch_up()
+            except (Overloaded, LogUnavailable):
+                if self.progress.applied != applied:
+                    applied, since_s = self.progress.applied, loop.time()
+                elif loop.time() - since_s >= stalled_after_s:
+                    raise
+                await asyncio.sleep(CATCH_UP_PAUSE_S)
+            else:
+                return
 
     async def resources(self, query: ListQuery) -> tuple[list[Item], bool]:
         """One page, and whether there are more behind it. Raises Overloaded, LogUnavailable."""

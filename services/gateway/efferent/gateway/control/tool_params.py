@@ -6,7 +6,7 @@ Sessions take the same shapes in their overrides and updates.
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Discriminator, Field, JsonValue, Tag
+from pydantic import Discriminator, Field, JsonValue, Tag, ValidationInfo, field_validator
 
 from efferent.common.domain.control.agent_rules import MCP_NAME_LENGTH_MAX, MCP_URL_LENGTH_MAX
 from efferent.common.domain.resources.agent import (
@@ -29,7 +29,7 @@ from efferent.common.domain.resources.agent import (
     WebFetchConfig,
     WebSearchConfig,
 )
-from efferent.gateway.validation import Params
+from efferent.gateway.validation import Params, not_valid
 
 MCP_TOOL_CONFIGS_MAX: Final = 1_000
 LOCATION_LENGTH_MAX: Final = 255
@@ -74,6 +74,14 @@ class SandboxToolParams(ToolEntryParams):
 
     name: Literal["bash", "edit", "read", "write", "glob", "grep"]
     type: Literal["bash", "edit", "read", "write", "glob", "grep"] | None = None
+
+    @field_validator("type")
+    @classmethod
+    def _is_its_name(cls, value: str | None, info: ValidationInfo) -> str | None:
+        name = info.data.get("name", value)
+        if value not in (None, name):
+            raise ValueError(not_valid(value, (str(name),)))
+        return value
 
 
 class UserLocationParams(Params):

@@ -11,13 +11,12 @@ from aiohttp.client_exceptions import ClientPayloadError
 from aiohttp.http_exceptions import BadHttpMessage
 
 from efferent.gateway.errors import InvalidRequest, RequestTooLarge
+from efferent.gateway.request_body import SILENCE_MAX_S, body_stopped
 
 CHUNK_BYTES: Final = 64 * 1024
 PARTS_MAX: Final = 10_000
 FIELD_BYTES_MAX: Final = 64 * 1024
 """Longest plain text field."""
-SILENCE_MAX_S: Final = 60.0
-"""How long a client may send nothing in the middle of a body."""
 NOT_MULTIPART_TEXT: Final = "Failed to parse request: the request body must be multipart/form-data"
 
 _TRANSFER_ENCODINGS: Final = frozenset({"", "binary", "8bit", "7bit"})
@@ -93,10 +92,7 @@ async def _readable() -> AsyncIterator[None]:
         async with asyncio.timeout(SILENCE_MAX_S):
             yield
     except TimeoutError as error:
-        raise InvalidRequest(
-            f"The request body stopped for more than {SILENCE_MAX_S:g} s.",
-            details={"error_code": "request_body_timeout"},
-        ) from error
+        raise body_stopped(SILENCE_MAX_S) from error
     except (web.RequestPayloadError, ClientPayloadError, ConnectionError, asyncio.IncompleteReadError) as error:
         raise InvalidRequest("The request body could not be read to its end.") from error
     except (ValueError, AssertionError, RuntimeError, LookupError, BadHttpMessage) as error:

@@ -7,10 +7,11 @@ from typing import Final
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from efferent.common.blobs.sweep import BlobSweep, OtherLog
+from efferent.common.blobs.sweep import AttachedFiles, BlobSweep, OtherLog
 from efferent.common.files.store import FileStore
 from efferent.common.ports import BlobsUnavailable, LogError
 from efferent.common.skills.store import SkillStore
+from efferent.gateway.errors import Overloaded
 from efferent.gateway.files.storage_room import StorageRoom
 
 MIB: Final = 1024 * 1024
@@ -55,9 +56,9 @@ class FileServices:
         self._sweep = sweep
         self._sweeping: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to sweep, now and then."""
-        self._sweeping = asyncio.create_task(self._keep_sweeping(), name="blob sweep")
+    def start(self, attached: AttachedFiles) -> None:
+        """Begin to sweep, now and then. ``attached``: who knows what sessions have."""
+        self._sweeping = asyncio.create_task(self._keep_sweeping(attached), name="blob sweep")
 
     async def stop(self) -> None:
         """End the sweep. Safe to call twice, and when it never began."""
@@ -66,15 +67,15 @@ class FileServices:
             sweeping.cancel()
             await asyncio.wait([sweeping])
 
-    async def _keep_sweeping(self) -> None:
+    async def _keep_sweeping(self, attached: AttachedFiles) -> None:
         while True:
             try:
-                report = await self._sweep.run()
+                report = await self._sweep.run(attached)
                 _log.info(
                     "blobs were swept",
                     extra={"deleted": report.deleted, "expired": report.expired, "drafts": report.drafts},
                 )
-            except (LogError, BlobsUnavailable, OtherLog) as error:
+            except (LogError, BlobsUnavailable, OtherLog, Overloaded) as error:
                 _log.warning("the sweep of blobs is not finished: %s", error)
             except Exception as error:
                 # A defect: blobs that nothing names stay where they are, and everything else goes on.

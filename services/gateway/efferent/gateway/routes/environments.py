@@ -12,6 +12,10 @@ from efferent.common.domain.control.environment import (
     DeleteEnvironment,
 )
 from efferent.common.domain.ids import EnvironmentId
+from efferent.common.domain.resources.environment import Environment, SelfHostedConfig
+from efferent.common.environment_keys import revoke_environment_keys
+from efferent.gateway.access.key_ring import keys_of
+from efferent.gateway.context import context_of
 from efferent.gateway.control.environment_params import (
     CreateEnvironmentParams,
     UpdateEnvironmentParams,
@@ -68,14 +72,24 @@ async def archive(request: web.Request) -> web.Response:
 
 
 async def delete(request: web.Request) -> web.Response:
-    """Remove it; sessions that use it stay readable."""
-    gone = await change(request, ENVIRONMENTS, _id(request), DeleteEnvironment())
+    """Remove it and revoke its keys; sessions that use it stay readable."""
+    environment = await find(request, ENVIRONMENTS, _id(request))
+    await _revoke_keys(request, environment)  # first: who asks again after a crash finds the environment
+    gone = await change(request, ENVIRONMENTS, environment.id, DeleteEnvironment())
+    await _revoke_keys(request, environment)  # one may have been made meanwhile
     return json_deleted(ENVIRONMENT, gone.id)
 
 
 async def list_environments(request: web.Request) -> web.Response:
     """All environments, newest first."""
     return await list_page(request, ENVIRONMENT)
+
+
+async def _revoke_keys(request: web.Request, environment: Environment) -> None:
+    if isinstance(environment.config, SelfHostedConfig):
+        context = context_of(request)
+        for key_id in await revoke_environment_keys(context.control_log, environment.id, clock=context.clock):
+            await keys_of(request).refresh(key_id)
 
 
 def _id(request: web.Request) -> str:

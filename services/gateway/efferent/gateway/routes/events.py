@@ -13,6 +13,7 @@ from efferent.gateway import cursors
 from efferent.gateway.access.authorisation import check_sent_types
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.errors import InvalidRequest
+from efferent.gateway.request_body import read_body
 from efferent.gateway.responses import json_page
 from efferent.gateway.sessions.event_list import first_answer, read_page
 from efferent.gateway.sessions.event_params import SendEventsParams, drafts
@@ -28,7 +29,6 @@ from efferent.gateway.validation import (
     query_list,
     query_order,
     query_times,
-    read_body,
 )
 
 LIMIT_MAX: Final = 1_000

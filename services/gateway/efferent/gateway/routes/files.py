@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -12,6 +13,7 @@ from efferent.common.domain.control import file as rules
 from efferent.common.domain.control.file import FILE
 from efferent.common.domain.ids import SessionId
 from efferent.common.files.store import StoredBytes
+from efferent.gateway import beta
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.control.handling import id_in_path
 from efferent.gateway.control.listing import Page, Wanted, read_page
@@ -20,9 +22,10 @@ from efferent.gateway.errors import InvalidRequest, NotFound, RequestTooLarge
 from efferent.gateway.files import downloads
 from efferent.gateway.files.multipart import FormPart, form_parts
 from efferent.gateway.responses import json_deleted, json_page, json_shown
-from efferent.gateway.validation import query_list, quoted
+from efferent.gateway.validation import check_query, query_list, quoted
 
 LIMIT_MAX: Final = 1_000
+BY_ID_BETA: Final = "files-api-2025-04-14"
 IDS_MAX: Final = 100
 FORM_BYTES: Final = 1024 * 1024
 """What a form may have around its file."""
@@ -70,11 +73,10 @@ async def list_files(request: web.Request) -> web.Response:
         page = Page([item.body for item in items], None)
     else:
         wanted = Wanted(query_names=("scope_id",), parent=scope, has_archived=False, limit_max=LIMIT_MAX)
+        if _goes_on_by_id(request):
+            return await _page_by_id(request, wanted)
         page = await read_page(request, FILE, wanted)
-    now = timestamp.from_epoch_us(context.clock.now_us())
-    # Files whose time is over are removed a little later; until then a page may be shorter than its limit.
-    shown = [body for body in page.bodies if (orjson.loads(body)["expires_at"] or "~") > now]
-    return json_page(shown, next_page=page.next_page)
+    return json_page(_unexpired(request, page.bodies), next_page=page.next_page)
 
 
 async def retrieve(request: web.Request) -> web.Response:
@@ -144,6 +146,50 @@ def _expiry(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 10):
         raise InvalidRequest(f"Failed to parse request: expires_in_seconds: {quoted(text)} is not a valid integer")
     return rules.checked_expiry(int(text))
+
+
+def _goes_on_by_id(request: web.Request) -> bool:
+    """Whether the client is one of the time when lists went on behind, or before, the id of a file."""
+    return BY_ID_BETA in beta.parse(request.headers.getall("anthropic-beta", []))
+
+
+async def _page_by_id(request: web.Request, wanted: Wanted) -> web.Response:
+    """A page for such a client; it has the present cursor as well. Raises InvalidRequest."""
+    check_query(request, "after_id", "before_id")
+    after_id, before_id = request.query.get("after_id"), request.query.get("before_id")
+    if after_id and before_id:
+        raise InvalidRequest("after_id: only one of after_id and before_id may be given")
+    if after_id:
+        wanted = replace(wanted, after=await _position(request, wanted, "after_id", after_id))
+    elif before_id:  # the list read from its other end, and turned round
+        start = await _position(request, wanted, "before_id", before_id)
+        wanted = replace(wanted, order="asc", after=start)
+    page = await read_page(request, FILE, wanted)
+    bodies = page.bodies[::-1] if before_id else page.bodies
+    ends = [orjson.loads(body)["id"] for body in (bodies[0], bodies[-1])] if bodies else [None, None]
+    return json_page(
+        _unexpired(request, bodies),
+        next_page=None if before_id else page.next_page,
+        has_more=page.next_page is not None,
+        first_id=ends[0],
+        last_id=ends[1],
+    )
+
+
+async def _position(request: web.Request, wanted: Wanted, parameter: str, file_id: str) -> tuple[str, str]:
+    query = ListQuery(
+        kind=FILE.name, workspace_id=caller_of(request).workspace_id, limit=1, ids=(file_id,), parent=wanted.parent
+    )
+    items, _ = await context_of(request).control.resources(query)
+    if not items:
+        raise InvalidRequest(f"{parameter}: there is no file {quoted(file_id)} in this list")
+    return items[0].key, items[0].id
+
+
+def _unexpired(request: web.Request, bodies: Sequence[bytes]) -> list[bytes]:
+    """Files whose time is over are removed a little later; until then a page may be shorter than its limit."""
+    now = timestamp.from_epoch_us(context_of(request).clock.now_us())
+    return [body for body in bodies if (orjson.loads(body)["expires_at"] or "~") > now]
 
 
 def _wanted_ids(request: web.Request) -> tuple[str, ...]:

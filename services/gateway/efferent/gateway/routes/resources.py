@@ -9,6 +9,7 @@ from aiohttp import web
 from efferent.common.domain import ids
 from efferent.common.domain.attachments import check_addition, check_rotation, find
 from efferent.common.domain.commands import AddFile, RemoveResource, RotateRepositoryToken
+from efferent.common.domain.decide_resources import tokens_moved
 from efferent.common.domain.ids import SessionResourceId
 from efferent.common.domain.mount_paths import upload_path
 from efferent.common.domain.refusals import Refused
@@ -18,14 +19,16 @@ from efferent.common.domain.resources.session_resource import (
     MemoryStoreResource,
 )
 from efferent.common.domain.state import SessionState
+from efferent.common.secrets.envelope import CannotOpen
 from efferent.gateway import cursors
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.errors import InvalidRequest
+from efferent.gateway.request_body import read_body
 from efferent.gateway.responses import json_bytes, json_page, json_resource
 from efferent.gateway.routes.events import session_id_of
 from efferent.gateway.sessions.resource_params import FileResourceParams, RotateTokenParams, file_spec
 from efferent.gateway.sessions.services import sessions_of
-from efferent.gateway.validation import check_query, parse_body, query_int, read_body
+from efferent.gateway.validation import check_query, parse_body, query_int
 
 LIMIT_MAX: Final = 1_000
 
@@ -96,7 +99,12 @@ async def rotate_token(request: web.Request) -> web.Response:
     state, resource_id = await _state(request), _resource_id_of(request)
     check_rotation(state, resource_id)
     before, session_id = state.sealed_tokens, state.session_id
-    sealed = await context.attacher.with_token(session_id, before, resource_id, params.authorization_token)
+    try:
+        sealed = await context.attacher.with_token(session_id, before, resource_id, params.authorization_token)
+    except CannotOpen:
+        if (await _state(request)).sealed_tokens == before:
+            raise
+        raise tokens_moved() from None  # rotated, and its key destroyed, since it was read
     command = RotateRepositoryToken(resource_id, sealed, replaces=before)
     try:
         executed = await services.store.execute(session_id, state.workspace_id, command)

@@ -29,6 +29,7 @@ from efferent.common.session_creation import check_budgetable
 from efferent.gateway import cursors
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.errors import InvalidRequest
+from efferent.gateway.request_body import read_body
 from efferent.gateway.responses import json_bytes, json_page, json_resource
 from efferent.gateway.routes.events import session_id_of
 from efferent.gateway.routes.threads import STATUSES
@@ -52,7 +53,6 @@ from efferent.gateway.validation import (
     query_list,
     query_order,
     query_times,
-    read_body,
 )
 
 LIMIT_DEFAULT: Final = 20

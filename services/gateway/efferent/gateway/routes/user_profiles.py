@@ -1,7 +1,7 @@
 """``/v1/user_profiles``: create, list, retrieve, update, delete, and links for the entities themselves.
 
-Which shape is spoken follows from the beta header. The links lead to a page of the operator, since this server has no
-enrollment of its own.
+Which shape is spoken follows from the beta header. The links lead to a page of the operator. Without one they lead to a
+page of the gateway, which says what is true then: nobody is reviewed here, so there is nothing to do.
 """
 
 from collections.abc import Sequence
@@ -37,9 +37,8 @@ from efferent.gateway.validation import not_valid, query_list, query_order
 
 URL_LIFE_S: Final = 24 * 3_600
 ENFORCEMENT_STATUSES: Final = ("unrestricted", "pending", "restricted", "banned")
-NO_PAGE_TEXT: Final = (
-    "This server has no enrollment page: the operator has to set EFFERENT_ENROLLMENT_URL to the address of one."
-)
+PAGE_PATH: Final = "/enrollment"
+PAGE_TEXT: Final = "There is nothing to do here: this server asks nobody to enroll.\n"
 
 
 class EnrollmentUrl(Shape):
@@ -68,6 +67,7 @@ def routes() -> Sequence[web.AbstractRouteDef]:
         web.delete("/v1/user_profiles/{user_profile_id}", delete),
         web.post("/v1/user_profiles/{user_profile_id}/enrollment_url", create_enrollment_url),
         web.post("/v1/user_profiles/{user_profile_id}/action_urls", create_action_url),
+        web.get(PAGE_PATH, page),
     ]
 
 
@@ -133,11 +133,14 @@ async def create_action_url(request: web.Request) -> web.Response:
     return json_resource(ActionUrl(url=url, expires_at=expires_at))
 
 
+async def page(request: web.Request) -> web.Response:
+    """Where links lead when the operator has no page; for people, without a key."""
+    return web.Response(text=PAGE_TEXT, headers={"Cache-Control": "no-store"})
+
+
 def _link(request: web.Request, profile_id: str) -> tuple[str, Timestamp]:
     context = context_of(request)
-    base = context.settings.organization.enrollment_url
-    if base is None:
-        raise InvalidRequest(NO_PAGE_TEXT)
+    base = context.settings.organization.enrollment_url or f"{request.scheme}://{request.host}{PAGE_PATH}"
     expires_at = timestamp.from_epoch_us(context.clock.now_us() + URL_LIFE_S * 1_000_000)
     separator = "&" if "?" in base else "?"
     return f"{base}{separator}user_profile_id={profile_id}&expires_at={quote(expires_at)}", expires_at

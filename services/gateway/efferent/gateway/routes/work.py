@@ -15,8 +15,9 @@ from efferent.gateway.access.key_ring import keys_of
 from efferent.gateway.access.principals import ApiKeyHolder, SessionsTokenHolder
 from efferent.gateway.context import caller_of, context_of
 from efferent.gateway.errors import HeartbeatRefused, InvalidRequest
+from efferent.gateway.request_body import read_body
 from efferent.gateway.responses import json_bytes, json_page, json_resource
-from efferent.gateway.validation import check_query, parse_body, path_id, query_limit, read_body
+from efferent.gateway.validation import check_query, parse_body, path_id, query_limit
 from efferent.gateway.work import tokens
 from efferent.gateway.work.params import (
     StopWorkParams,

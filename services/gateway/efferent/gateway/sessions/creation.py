@@ -1,12 +1,15 @@
 """Creating a session: what a client asks for, planned as a whole, and recorded with its first events at once."""
 
+import contextlib
+from typing import Final
+
 from efferent.common.domain.ids import SessionId, WorkspaceId, derive, from_seed
 from efferent.common.domain.refusals import Refused
 from efferent.common.domain.state import SessionState
 from efferent.common.ports import LogConflict
 from efferent.common.session_creation import AgentChoice, SessionPlanner, SessionSpec
 from efferent.gateway.context import GatewayContext
-from efferent.gateway.errors import Conflict
+from efferent.gateway.errors import Conflict, NotFound
 from efferent.gateway.sessions.event_params import initial_drafts
 from efferent.gateway.sessions.params import (
     AgentReferenceParams,
@@ -15,6 +18,8 @@ from efferent.gateway.sessions.params import (
 )
 from efferent.gateway.sessions.resource_params import resource_specs
 from efferent.gateway.sessions.services import SessionServices
+
+DELETED_TEXT: Final = "The session that this Idempotency-Key made was deleted."
 
 
 async def create_session(
@@ -36,10 +41,13 @@ async def create_session(
         initial_events=initial_drafts(params.initial_events or ()),
     )
     session_id = await _session_id(services, workspace_id, idempotency_key)
+    if idempotency_key is not None:  # the same answer, whatever has become of what the session was made of
+        with contextlib.suppress(NotFound):
+            return (await services.store.load(session_id, workspace_id)).state
     planner = SessionPlanner(context.aggregates, context.models, context.attacher)
     try:
         command = await planner.plan(session_id, workspace_id, spec)
-        return (await services.store.create(session_id, command)).decision.state
+        made = await services.store.create(session_id, command)
     except LogConflict:
         return (await services.store.load(session_id, workspace_id)).state
     except (Refused, OSError):
@@ -47,6 +55,9 @@ async def create_session(
         if spec.resources and idempotency_key is None:
             await context.attacher.drop_all(workspace_id, session_id)
         raise
+    if idempotency_key is not None and await services.deletion.take_back(session_id):  # deleted in this very moment
+        raise Conflict(DELETED_TEXT)
+    return made.decision.state
 
 
 def _agent(context: GatewayContext, params: str | AgentReferenceParams | AgentWithOverridesParams) -> AgentChoice:
@@ -65,5 +76,5 @@ async def _session_id(services: SessionServices, workspace_id: WorkspaceId, idem
     session_id = SessionId(derive("sesn_", workspace_id, "idempotency-key", idempotency_key))
     # The log takes a first record again after a purge; a session that was deleted must not come back.
     if await services.deletion.was_deleted(session_id):
-        raise Conflict("The session that this Idempotency-Key made was deleted.")
+        raise Conflict(DELETED_TEXT)
     return session_id

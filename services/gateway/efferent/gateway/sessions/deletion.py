@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
+from efferent.common import session_writing
 from efferent.common.domain.ids import SessionId, WorkspaceId
 from efferent.common.jetstream import subjects
 from efferent.common.ports import BlobStore, ControlLog, LogConflict, RawRecord, SessionLog
@@ -85,8 +86,20 @@ class SessionDeletion:
             raise not_released
 
     async def was_deleted(self, session_id: SessionId) -> bool:
-        """Whether there is a tombstone."""
-        return await self._control_log.last(subjects.tombstone(session_id)) is not None
+        """Whether there is a tombstone. Raises LogUnavailable."""
+        return await session_writing.was_deleted(self._control_log, session_id)
+
+    async def take_back(self, session_id: SessionId) -> bool:
+        """Remove a session that was made under the id of a deleted one; whether it was. Raises as ``carry_out`` does.
+
+        The log takes a first record again after a purge, and the tombstone is older than that.
+        """
+        raw = await self._control_log.last(subjects.tombstone(session_id))
+        deletion = parse_tombstone(raw) if raw is not None else None
+        if deletion is None:
+            return False
+        await self.carry_out(deletion)
+        return True
 
 
 class TombstoneListener:

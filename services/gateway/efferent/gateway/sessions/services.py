@@ -218,6 +218,9 @@ class SessionServices:
                 self.swept.set()
             except (LogError, BlobsUnavailable, NotReleased, Overloaded) as error:
                 _log.warning("deletions are not finished: %s", error)
+            except Exception as error:
+                # A defect, or a disk that fails: deletions that are left half done are tried again.
+                _log.error("the sweep of deletions failed", exc_info=error)
             await asyncio.sleep(SWEEP_INTERVAL_S)
 
 

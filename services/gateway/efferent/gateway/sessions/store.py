@@ -17,6 +17,7 @@ from efferent.common.domain.evolve import fold
 from efferent.common.domain.ids import SessionId, WorkspaceId
 from efferent.common.domain.record import Record
 from efferent.common.domain.refusals import Refused
+from efferent.common.domain.resources.session_resource import FileResource
 from efferent.common.domain.state import SessionState
 from efferent.common.ports import Clock, IdSource, LogConflict, SessionLog
 from efferent.gateway.errors import NotFound, Overloaded
@@ -70,6 +71,15 @@ class SessionStore:
     async def known(self, session_id: SessionId, workspace_id: WorkspaceId) -> Folded:
         """The session at some state of its past, without asking the log when it is in memory. Raises NotFound."""
         return _owned(await self._any(session_id), workspace_id)
+
+    async def attached_files(self, session_id: SessionId, workspace_id: WorkspaceId) -> frozenset[str] | None:
+        """Ids of the files among the session's resources; None when there is no such session. Raises Overloaded."""
+        try:
+            state = (await self.load(session_id, workspace_id)).state
+        except NotFound:
+            return None
+        resources = (held.resource for held in state.resources)
+        return frozenset(resource.file_id for resource in resources if isinstance(resource, FileResource))
 
     async def create(self, session_id: SessionId, command: ClientCommand) -> Executed:
         """Append the first record of a new session."""

@@ -130,7 +130,9 @@ def checked_filename(given: str | None, *, extension: str) -> str:
         return f"unnamed{extension}"
     if len(name) > FILENAME_LENGTH_MAX:
         raise InvalidRequest(f"file: the filename must be at most {FILENAME_LENGTH_MAX} characters long")
-    if _FORBIDDEN.search(name) is not None or name in (".", ".."):
+    if name in (".", ".."):
+        raise InvalidRequest(f'file: the filename must not be "{name}"')
+    if _FORBIDDEN.search(name) is not None:
         raise InvalidRequest('file: the filename must not contain < > : " | ? * or control characters')
     return name
 

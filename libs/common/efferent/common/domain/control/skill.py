@@ -127,6 +127,8 @@ def checked_display_name(name: str) -> str:
     """What people call a skill. Raises InvalidRequest."""
     if not 1 <= len(name) <= DISPLAY_NAME_LENGTH_MAX:
         raise InvalidRequest(f"display_name: must be 1 to {DISPLAY_NAME_LENGTH_MAX} characters long")
+    if name.splitlines() != [name]:
+        raise InvalidRequest("display_name: must be a single line")
     return name
 
 
