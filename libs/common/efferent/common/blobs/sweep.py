@@ -96,9 +96,7 @@ class BlobSweep:
             return report
         claimed, told = _ClaimedKeys(self._sessions), _ToldVersions(self._control_log)
         async for entry in self._blobs.entries():
-            if await self._is_named(entry, claimed, told, report) or self._is_young(entry):
-                if attached is not None and not self._is_young(entry):
-                    await self._drop_unattached(entry, attached, report)
+            if await self._is_named(entry, claimed, told, attached, report) or self._is_young(entry):
                 continue
             await self._blobs.delete(entry.key)
             report.deleted += 1
@@ -123,7 +121,12 @@ class BlobSweep:
         return self._clock.now_us() - entry.stored_us < self._age_us
 
     async def _is_named(
-        self, entry: BlobEntry, claimed: "_ClaimedKeys", told: "_ToldVersions", report: SweepReport
+        self,
+        entry: BlobEntry,
+        claimed: "_ClaimedKeys",
+        told: "_ToldVersions",
+        attached: AttachedFiles | None,
+        report: SweepReport,
     ) -> bool:
         match entry.key.split("/"):
             case [file_id, "content"] if file_id.startswith("file_"):
@@ -131,7 +134,7 @@ class BlobSweep:
             case [session_id, "files", file_id, "content"] if session_id.startswith("sesn_"):
                 if not await self._file_is_there(file_id, report):
                     return False
-                if not self._is_young(entry) and not await self._sessions.last_sequence(SessionId(session_id)):
+                if not self._is_young(entry) and not await self._is_held(SessionId(session_id), file_id, attached):
                     await self._delete_orphan(file_id, report)
                 return True
             case [session_id, "records", _] if session_id.startswith("sesn_"):
@@ -170,22 +173,21 @@ class BlobSweep:
             report.deleted += 1
             _log.info("a file that no session has was deleted", extra={"file_id": file_id})
 
-    async def _drop_unattached(self, entry: BlobEntry, attached: AttachedFiles, report: SweepReport) -> None:
-        """Delete a session's copy of a file that is none of its resources: taken away, or never attached."""
-        match entry.key.split("/"):
-            case [session_id, "files", file_id, "content"] if session_id.startswith("sesn_"):
-                raw = await self._control_log.last(subject_of(FILE, WorkspaceId(""), file_id))
-            case _:
-                return
+    async def _is_held(self, session_id: SessionId, file_id: str, attached: AttachedFiles | None) -> bool:
+        """Whether the session is there and, where the file is a copy for it, has it among its resources."""
+        if not await self._sessions.last_sequence(session_id):
+            return False
+        if attached is None:
+            return True
+        raw = await self._control_log.last(subject_of(FILE, WorkspaceId(""), file_id))
         try:
             record = FILE.decode(raw.payload) if raw is not None else None
         except UnreadableRecord:
-            return
+            return True
         if record is None or not record.data.is_copy or FILE.is_deleted(record):
-            return
-        held = await attached(SessionId(session_id), record.workspace_id)
-        if held is not None and file_id not in held:
-            await self._delete_orphan(file_id, report)
+            return True
+        held = await attached(session_id, record.workspace_id)
+        return held is None or file_id in held
 
     async def _has_expired(self, workspace_id: WorkspaceId, file: File) -> bool:
         return file.expires_at is not None and await self._files.expire(workspace_id, file.id)
