@@ -68,7 +68,10 @@ class SessionLog(Protocol):
         """Sequence of the session's newest record; 0 when it has none."""
 
     async def purge(self, session_id: SessionId) -> None:
-        """Remove every record of the session; repeating it is harmless."""
+        """Remove every record of the session; repeating it is harmless.
+
+        A later append knows of it at once. A read may still show what was removed for a moment, where replicas lag.
+        """
 
 
 class RawRecord(NamedTuple):
@@ -105,6 +108,7 @@ class ControlLog(Protocol):
     async def erase(self, sequence: int) -> None:
         """Overwrite one record and remove it, for what must not be kept; repeating it is harmless.
 
+        A read may still show it for a moment, where replicas lag.
         Never the newest record of its subject: that one is the aggregate. Raises LogUnavailable.
         """
 

@@ -56,6 +56,7 @@ def memory_world() -> LogWorld:
 
     return LogWorld(
         name="memory",
+        is_replicated=False,
         blobs=blobs,
         sessions=InMemorySessionLog(sessions, blobs),
         control=InMemoryControlLog(control),
@@ -118,6 +119,7 @@ def _jetstream_world(name: str, connection: Connection, blobs: BlobStore) -> Log
 
     return LogWorld(
         name=name,
+        is_replicated=name == "cluster",
         blobs=blobs,
         sessions=JetStreamSessionLog(connection, blobs),
         control=JetStreamControlLog(connection),

@@ -77,12 +77,19 @@ async def test_purged_records_leave_holes_that_do_not_stop_the_feed(world: LogWo
     start = await world.session_feed.last_sequence()
     await world.sessions.append(gone, "in", message_record(source), expected=0)
     one = await world.sessions.append(kept, "in", message_record(source), expected=0)
-    await world.sessions.append(gone, "out", message_record(source), expected=one - 1)
+    await world.sessions.append(gone, "in", message_record(source), expected=one - 1)
     await world.sessions.purge(gone)
+
+    async def take_what_is_left(records: asyncio.Queue[RawRecord]) -> int:
+        (record,) = await take(records, 1)
+        while world.is_replicated and record.subject == f"session.{gone}.in":  # by a replica that lags
+            (record,) = await take(records, 1)
+        return record.sequence
+
     async with following(world.session_feed, start) as records:
-        assert [record.sequence for record in await take(records, 1)] == [one]
+        assert await take_what_is_left(records) == one
         two = await world.sessions.append(kept, "out", message_record(source), expected=one)
-        assert [record.sequence for record in await take(records, 1)] == [two]
+        assert await take_what_is_left(records) == two
 
 
 async def test_slow_reader_misses_nothing(world: LogWorld, source: IdSource) -> None:

@@ -1,6 +1,7 @@
 """What every session log promises."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -126,16 +127,20 @@ async def test_purged_session_conflicts_for_a_writer_that_knew_it_and_accepts_a_
     with pytest.raises(LogConflict) as conflict:
         await world.sessions.append(session_id, "out", message_record(source), expected=last)
     assert conflict.value.last == 0
-    again = await world.sessions.append(session_id, "in", message_record(source), expected=0)
+    second = message_record(source)
+    again = await world.sessions.append(session_id, "in", second, expected=0)
     assert again > last
-    assert [stored.sequence for stored in await _read(world.sessions, session_id, reach=again)] == [again]
+    expected = [StoredRecord(sequence=again, previous=0, side="in", record=second)]
+    read = partial(world.sessions.read, session_id, reach=again)
+    assert await world.read_after_removal(read, expected) == expected
 
 
 async def test_read_of_a_purged_session_ends_although_it_never_reaches(world: LogWorld, source: IdSource) -> None:
     session_id = new_session_id(source)
     last = await world.sessions.append(session_id, "in", message_record(source), expected=0)
     await world.sessions.purge(session_id)
-    assert await _read(world.sessions, session_id, reach=last) == []
+    read = partial(world.sessions.read, session_id, reach=last)
+    assert await world.read_after_removal(read, []) == []
 
 
 async def test_concurrent_writers_lose_nothing_and_double_nothing(world: LogWorld, source: IdSource) -> None:

@@ -1,7 +1,8 @@
 """Reading a stream: pages by batch direct get, single records from the leader. Shared by both logs and the feed.
 
 At three replicas a direct get may be answered by a replica that lags. So every read names the sequence that it must
-reach; where a page ends before it, the stream's leader is asked what comes next.
+reach; where a page ends before it, the stream's leader is asked what comes next. What was removed is another matter: a
+replica that lags still has it, and shows it for a moment more.
 """
 
 import asyncio
@@ -88,6 +89,8 @@ class StreamReader:
         coming = self._start_page(pattern, position)
         try:
             end = await self.last_sequence(pattern) if reach is None else reach
+            if reach is None and end <= after:
+                return  # the leader has nothing: what a page shows nevertheless was removed
             while True:
                 page = await coming
                 if page.records:
