@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efferent.common.runtime import nats_server
+from efferent.common.runtime.free_port import free_port
 from tests.bench import processes
 from tests.bench.client import Client
 from tests.bench.sizes import Sizes
@@ -39,7 +40,7 @@ async def running(sizes: Sizes, folder: Path) -> AsyncIterator[Stage]:
     async with contextlib.AsyncExitStack() as stack:
         model_url = stack.enter_context(scripted_model())
         spec = nats_server.ServerSpec(
-            name="floor", folder=folder / "floor", port=nats_server.free_port(), token=nats_server.new_token()
+            name="floor", folder=folder / "floor", port=free_port(), token=nats_server.new_token()
         )
         floor_nats = await stack.enter_async_context(nats_server.running(spec))
         edge, floor_url = await stack.enter_async_context(_floor_process("edge", spec, model_url))

@@ -14,7 +14,8 @@ from anthropic import AsyncAnthropic
 
 from efferent.common.jetstream import api
 from efferent.common.jetstream.connection import Connection, connect
-from efferent.common.runtime.nats_server import RunningServer, ServerSpec, free_port, new_token, running
+from efferent.common.runtime.free_port import free_port
+from efferent.common.runtime.nats_server import RunningServer, ServerSpec, new_token, running
 from tests.support.backups import PASSPHRASE, efferent, everything
 from tests.support.efferent_server import API_KEY, EfferentServer
 from tests.support.playing import Played, message, of_type, text_of

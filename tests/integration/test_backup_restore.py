@@ -13,8 +13,9 @@ from typing import Any, Final
 import pytest
 from anthropic import AsyncAnthropic
 
+from efferent.common.runtime.free_port import free_port
 from tests.support.backups import PASSPHRASE, efferent, everything
-from tests.support.efferent_server import API_KEY, EfferentServer, free_port
+from tests.support.efferent_server import API_KEY, EfferentServer
 from tests.support.playing import Played, message, of_type, text_of
 
 SECRET: Final = "ghp-a-token-that-nobody-may-see"

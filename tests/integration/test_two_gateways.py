@@ -6,7 +6,8 @@ import anthropic
 import pytest
 from anthropic import AsyncAnthropic
 
-from tests.support.efferent_server import API_KEY, EfferentServer, free_port
+from efferent.common.runtime.free_port import free_port
+from tests.support.efferent_server import API_KEY, EfferentServer
 from tests.support.playing import MODEL, Played, message, of_type, scripted, types_of
 
 

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,19 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from efferent.common.runtime.free_port import free_port
+
 READY_WAIT_S: Final = 120.0
 STOP_WAIT_S: Final = 45.0
 SPAWN_WAIT_S: Final = 30.0
 API_KEY: Final = "sk-ant-efferent-test-key-0123456789abcdef"
 SERVICES: Final = ("nats", "hands", "brain", "automation", "gateway")
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

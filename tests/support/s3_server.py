@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.support.efferent_server import free_port
+from efferent.common.runtime.free_port import free_port
 from tests.support.waiting import wait_for_port
 
 INSTALLER: Final = Path(__file__).parents[2] / "tools" / "install_s3_server.sh"

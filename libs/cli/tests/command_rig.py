@@ -16,6 +16,7 @@ from efferent.cli.main import main
 from efferent.common.jetstream.control_log import JetStreamControlLog
 from efferent.common.jetstream.streams import declare
 from efferent.common.runtime import nats_server
+from efferent.common.runtime.free_port import free_port
 from efferent.common.runtime.nats_server import ServerSpec
 
 WITHIN_S: Final = 20.0
@@ -24,7 +25,7 @@ WITHIN_S: Final = 20.0
 @contextmanager
 def serving(folder: Path) -> Iterator[ServerSpec]:
     """A nats-server with the streams, for the length of the block."""
-    spec = ServerSpec(folder=folder, port=nats_server.free_port(), token=nats_server.new_token())
+    spec = ServerSpec(folder=folder, port=free_port(), token=nats_server.new_token())
     nats_server.prepare(spec)
     with subprocess.Popen(nats_server.command(spec), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:

@@ -18,6 +18,7 @@ from efferent.common.jetstream.control_log import JetStreamControlLog
 from efferent.common.jetstream.data_keys import JetStreamDataKeys
 from efferent.common.runtime import nats_server
 from efferent.common.runtime.clock import SystemClock
+from efferent.common.runtime.free_port import free_port
 from efferent.common.runtime.metrics import Metrics
 from efferent.common.secrets.box import SecretBox
 from efferent.common.secrets.root_key import SecretSettings
@@ -29,7 +30,7 @@ ENDPOINT = "wepnt_1"
 @asynccontextmanager
 async def log(folder: Path) -> AsyncIterator[Connection]:
     """A nats-server of its own without streams."""
-    spec = nats_server.ServerSpec(folder=folder, port=nats_server.free_port(), token=nats_server.new_token())
+    spec = nats_server.ServerSpec(folder=folder, port=free_port(), token=nats_server.new_token())
     async with nats_server.running(spec) as server:
         connection = await connect([server.url], name="test", token=server.token, within_s=20)
         try:

@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 
 from efferent.cli.children import command_line
+from efferent.common.runtime.free_port import free_port
 
 WITHIN_S: Final = 30
 
@@ -29,11 +30,8 @@ def efferent(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str
 
 
 @pytest.fixture
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def port() -> int:
+    return free_port()
 
 
 def test_help_names_every_command() -> None:
@@ -86,26 +84,24 @@ def test_up_refuses_plain_text_beyond_this_machine(tmp_path: Path) -> None:
     assert "EFFERENT_TLS_CERT" in done.stderr
 
 
-def test_up_refuses_a_model_address_that_is_the_server_itself(tmp_path: Path, free_port: int) -> None:
-    environ = {"EFFERENT_PORT": str(free_port), "ANTHROPIC_BASE_URL": f"http://localhost:{free_port}"}
+def test_up_refuses_a_model_address_that_is_the_server_itself(tmp_path: Path, port: int) -> None:
+    environ = {"EFFERENT_PORT": str(port), "ANTHROPIC_BASE_URL": f"http://localhost:{port}"}
     done = efferent("up", EFFERENT_DATA_DIR=str(tmp_path), **environ)
     assert done.returncode == 2
     assert "this server's own address" in done.stderr
 
 
-def test_up_refuses_an_unknown_key_in_the_models_file_and_says_where(tmp_path: Path, free_port: int) -> None:
+def test_up_refuses_an_unknown_key_in_the_models_file_and_says_where(tmp_path: Path, port: int) -> None:
     models = tmp_path / "models.yaml"
     models.write_text("providers:\n  - name: mine\n    kind: litellm\n    models: ['mine/*']\n    api_kye_env: KEY\n")
-    done = efferent(
-        "up", EFFERENT_DATA_DIR=str(tmp_path), EFFERENT_PORT=str(free_port), EFFERENT_MODELS_FILE=str(models)
-    )
+    done = efferent("up", EFFERENT_DATA_DIR=str(tmp_path), EFFERENT_PORT=str(port), EFFERENT_MODELS_FILE=str(models))
     assert done.returncode == 2
     assert str(models) in done.stderr
     assert "api_kye_env" in done.stderr
 
 
-def test_up_refuses_a_key_that_no_client_can_send(tmp_path: Path, free_port: int) -> None:
-    done = efferent("up", EFFERENT_DATA_DIR=str(tmp_path), EFFERENT_PORT=str(free_port), EFFERENT_API_KEY="two words")
+def test_up_refuses_a_key_that_no_client_can_send(tmp_path: Path, port: int) -> None:
+    done = efferent("up", EFFERENT_DATA_DIR=str(tmp_path), EFFERENT_PORT=str(port), EFFERENT_API_KEY="two words")
     assert done.returncode == 2
     assert "EFFERENT_API_KEY" in done.stderr
     assert "two words" not in done.stderr
@@ -147,8 +143,8 @@ def test_demo_without_a_key_says_what_to_do(tmp_path: Path) -> None:
     assert "EFFERENT_API_KEY" in done.stderr
 
 
-def test_demo_without_a_server_says_what_to_do(tmp_path: Path, free_port: int) -> None:
-    environ = {"EFFERENT_API_KEY": "some-key", "EFFERENT_PORT": str(free_port)}
+def test_demo_without_a_server_says_what_to_do(tmp_path: Path, port: int) -> None:
+    environ = {"EFFERENT_API_KEY": "some-key", "EFFERENT_PORT": str(port)}
     done = efferent("demo", EFFERENT_DATA_DIR=str(tmp_path), **environ)
     assert done.returncode == 2
     assert "is 'efferent up' running?" in done.stderr

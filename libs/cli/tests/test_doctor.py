@@ -13,11 +13,11 @@ import pytest
 from efferent.cli.doctor import machine
 from efferent.cli.log_access import connected, log_settings
 from efferent.common.jetstream.data_keys import JetStreamDataKeys
+from efferent.common.runtime.free_port import free_port
 from efferent.common.secrets import root_key
 from efferent.common.secrets.box import SecretBox
 from efferent.common.secrets.root_key import SecretSettings
 from libs.cli.tests.command_rig import environ_of, run, serving, with_log
-from tests.support.efferent_server import free_port
 
 TLS: Final = Path(__file__).parent / "tls"
 SECRETS: Final = ("sk-provider-secret-1", "sk-own-secret-2", root_key.generate())

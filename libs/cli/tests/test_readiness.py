@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from efferent.cli.readiness import Readiness, announce, ask
-from tests.support.efferent_server import free_port
+from efferent.common.runtime.free_port import free_port
 
 TLS: Final = Path(__file__).parent / "tls"
 READY: Final = b'HTTP/1.1 200 OK\r\n\r\n{"ready":true,"checks":{}}'

@@ -21,6 +21,7 @@ from efferent.common.jetstream.control_log import JetStreamControlLog
 from efferent.common.jetstream.streams import declare
 from efferent.common.ports import LogUnavailable
 from efferent.common.runtime import nats_server
+from efferent.common.runtime.free_port import free_port
 from efferent.common.runtime.nats_server import ServerSpec
 
 WITHIN_S: Final = 20.0
@@ -55,7 +56,7 @@ async def watching(data: Path, restarts: Restarts) -> AsyncIterator[None]:
 def small_disk(tmp_path: Path) -> Iterator[tuple[ServerSpec, Path]]:
     """A nats-server whose store lies on a disk of its own; gives the disk as it is seen from here."""
     folder = tmp_path / "data" / "nats"
-    spec = ServerSpec(folder=folder, port=nats_server.free_port(), token="t", store_bytes_max=2**40)
+    spec = ServerSpec(folder=folder, port=free_port(), token="t", store_bytes_max=2**40)
     folder.mkdir(parents=True)
     configuration = tmp_path / "nats-server.conf"
     configuration.write_text(nats_server.configuration(spec))

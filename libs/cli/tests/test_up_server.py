@@ -16,7 +16,8 @@ from typing import Final
 
 import pytest
 
-from efferent.common.runtime.nats_server import ServerSpec, free_port, new_token, running
+from efferent.common.runtime.free_port import free_port
+from efferent.common.runtime.nats_server import ServerSpec, new_token, running
 from tests.support.efferent_server import SERVICES, EfferentServer
 from tests.support.secret_search import contents_below
 

@@ -8,6 +8,7 @@ import pytest
 from efferent.common.jetstream import streams
 from efferent.common.jetstream.connection import Connection, connect
 from efferent.common.runtime import nats_server
+from efferent.common.runtime.free_port import free_port
 from efferent.common.runtime.nats_server import RunningServer, ServerSpec
 from efferent.common.runtime.settings import NatsSettings
 
@@ -15,7 +16,7 @@ from efferent.common.runtime.settings import NatsSettings
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[RunningServer]:
     """A running server."""
-    spec = ServerSpec(folder=tmp_path / "nats", port=nats_server.free_port(), token=nats_server.new_token())
+    spec = ServerSpec(folder=tmp_path / "nats", port=free_port(), token=nats_server.new_token())
     async with nats_server.running(spec) as running:
         yield running
 

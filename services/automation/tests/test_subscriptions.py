@@ -1,19 +1,21 @@
 """What a reactor may rely on when records come in."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import orjson
 import pytest
 
-from efferent.automation.reactor import Handle, Later, RecordSubscription
+from efferent.automation.reactor import Handle, Later, Need, RecordSubscription
 from efferent.automation.subscriptions import Subscriptions
-from efferent.common.jetstream import subjects
+from efferent.common.jetstream import api, durable, subjects
 from efferent.common.jetstream.connection import Connection
 from efferent.common.jetstream.control_log import JetStreamControlLog
 from efferent.common.jetstream.durable import DurableSpec
-from efferent.common.ports import RawRecord
+from efferent.common.ports import LogUnavailable, RawRecord
 from efferent.common.runtime import nats_server
 from efferent.common.runtime.nats_server import RunningServer
 from efferent.common.runtime.settings import NatsSettings
@@ -46,9 +48,12 @@ def opened(connection: Connection, nats: NatsSettings) -> Open:
     """Subscriptions to ``control.agent.*`` with this handler."""
 
     @asynccontextmanager
-    async def open_with(handle: Handle, *, ack_wait_s: float = WITHIN_S) -> AsyncIterator[Subscriptions]:
+    async def open_with(
+        handle: Handle, *, ack_wait_s: float = WITHIN_S, need: Need | None = None
+    ) -> AsyncIterator[Subscriptions]:
         consumer = DurableSpec(subjects.CONTROL, "test", (subjects.control_fence("agent"),), ack_wait_s=ack_wait_s)
-        running = Subscriptions(connection, nats, [RecordSubscription(consumer, handle, in_flight_max=4)])
+        wanted = [RecordSubscription(consumer, handle, in_flight_max=4, need=need)]
+        running = Subscriptions(connection, nats, wanted, clocks_apart_s=0)
         await running.declare()
         await running.start()
         yield running
@@ -57,10 +62,16 @@ def opened(connection: Connection, nats: NatsSettings) -> Open:
     return open_with
 
 
-async def append(connection: Connection, *names: str) -> None:
+async def append(connection: Connection, *names: str, kind: str = "agent") -> None:
     log = JetStreamControlLog(connection)
     for name in names:
-        await log.append(subjects.control("agent", name), name.encode(), expected=0)
+        await log.append(subjects.control(kind, name), name.encode(), expected=0)
+
+
+async def consumers(connection: Connection) -> list[str]:
+    """The durable consumers of ``CONTROL``."""
+    answer = await api.call(connection, "CONSUMER.NAMES.CONTROL", {})
+    return list(answer["consumers"] or [])
 
 
 async def unanswered(connection: Connection) -> int:
@@ -153,8 +164,8 @@ async def test_a_drain_while_the_server_is_away_ends_as_well(
     await append(connection, "a")
     async with opened(recording(seen)) as running:
         await seen.until(lambda: len(seen.records) == 1)
-        assert running._broker is not None
-        client = running._broker._connection
+        (broker,) = running._brokers
+        client = broker._connection
         assert client is not None
         client._disconnected_cb = on_lost
         await nats_server.kill(server)
@@ -162,3 +173,85 @@ async def test_a_drain_while_the_server_is_away_ends_as_well(
             if is_noticed:
                 await lost.wait()
             await running.drain()
+
+
+VAULT = Need("vault", lambda raw: raw.payload != b"uncounted")
+
+
+async def test_without_the_need_there_is_no_consumer_and_from_it_on_every_record_is_handled(
+    connection: Connection, opened: Open
+) -> None:
+    seen = Seen()
+    await append(connection, "before")
+    async with opened(recording(seen), need=VAULT), opened(recording(seen), need=VAULT):
+        await append(connection, "uncounted", kind="vault")
+        await append(connection, "vault", kind="vaults")
+        assert await consumers(connection) == []
+        await append(connection, "a", kind="vault")
+        await append(connection, "after", "later")
+        await seen.until(lambda: len(seen.records) == 2)
+        await append(connection, "b", kind="vault")
+        await append(connection, "latest")
+        await seen.until(lambda: len(seen.records) == 3)
+    assert sorted(record.payload for record in seen.records) == [b"after", b"later", b"latest"]
+    await all_answered(connection)
+
+
+async def test_a_need_that_came_while_nobody_was_there_is_met_from_its_beginning(
+    connection: Connection, opened: Open
+) -> None:
+    seen = Seen()
+    await append(connection, "before")
+    await append(connection, "uncounted", "a", kind="vault")
+    await append(connection, "after")
+    async with opened(recording(seen), need=VAULT):
+        await seen.until(lambda: len(seen.records) == 1)
+    await append(connection, "meanwhile")
+    async with opened(recording(seen), need=VAULT):
+        await seen.until(lambda: len(seen.records) == 2)
+    assert [record.payload for record in seen.records] == [b"after", b"meanwhile"]
+
+
+async def test_a_need_that_comes_while_the_server_restarts_is_met(
+    connection: Connection, server: RunningServer, opened: Open
+) -> None:
+    seen = Seen()
+    async with opened(recording(seen), need=VAULT):
+        await nats_server.kill(server)
+        async with nats_server.running(server.spec):
+            await append(connection, "a", kind="vault")
+            await append(connection, "after")
+            await seen.until(lambda: len(seen.records) == 1)
+
+
+async def test_a_subscription_that_cannot_begin_is_reported_and_tried_again(
+    connection: Connection, opened: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen, declare, left = Seen(), durable.declare, [LogUnavailable("not now"), RuntimeError("a defect")]
+
+    async def fail_at_first(*arguments: Any) -> None:
+        if left:
+            raise left.pop(0)
+        await declare(*arguments)
+
+    async with opened(recording(seen), need=VAULT):
+        monkeypatch.setattr(durable, "declare", fail_at_first)
+        await append(connection, "a", kind="vault")
+        await append(connection, "after")
+        await seen.until(lambda: len(seen.records) == 1)
+    assert [record.levelname for record in caplog.records if record.levelno >= logging.WARNING] == ["WARNING", "ERROR"]
+
+
+async def test_a_consumer_that_is_there_keeps_its_start(connection: Connection, opened: Open) -> None:
+    seen = Seen()
+    await append(connection, "before")
+    async with opened(recording(seen)):
+        await seen.until(lambda: len(seen.records) == 1)
+    await append(connection, "a", kind="vault")
+    async with opened(recording(seen), need=VAULT):
+        await append(connection, "after")
+        await seen.until(lambda: len(seen.records) == 2)
+    async with opened(recording(seen)):
+        await append(connection, "latest")
+        await seen.until(lambda: len(seen.records) == 3)
+    assert [record.payload for record in seen.records] == [b"before", b"after", b"latest"]

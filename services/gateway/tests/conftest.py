@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from efferent.common.runtime import nats_server
+from efferent.common.runtime.free_port import free_port
 from services.gateway.tests.gateway_rig import Served, ServerAddress, await_greeting, serve
 
 
@@ -14,7 +15,7 @@ from services.gateway.tests.gateway_rig import Served, ServerAddress, await_gree
 def nats_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerAddress]:
     """A real nats-server that lives as long as the tests of this process."""
     spec = nats_server.ServerSpec(
-        folder=tmp_path_factory.mktemp("nats"), port=nats_server.free_port(), token=nats_server.new_token()
+        folder=tmp_path_factory.mktemp("nats"), port=free_port(), token=nats_server.new_token()
     )
     nats_server.prepare(spec)
     with subprocess.Popen(nats_server.command(spec), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:

@@ -21,6 +21,7 @@ from efferent.common.jetstream.control_log import JetStreamControlLog
 from efferent.common.jetstream.session_log import JetStreamSessionLog
 from efferent.common.ports import RawRecord
 from efferent.common.runtime import nats_server
+from efferent.common.runtime.free_port import free_port
 from efferent.common.runtime.settings import HostSettings, NatsSettings
 from efferent.common.secrets.root_key import SecretSettings
 from efferent.gateway.app import Gateway, build
@@ -188,7 +189,7 @@ def message(text: str) -> dict[str, object]:
 @asynccontextmanager
 async def api(folder: Path, *, behind_wait_s: float = 5.0) -> AsyncIterator[Api]:
     """A gateway over a server of its own."""
-    spec = nats_server.ServerSpec(folder=folder / "nats", port=nats_server.free_port(), token=nats_server.new_token())
+    spec = nats_server.ServerSpec(folder=folder / "nats", port=free_port(), token=nats_server.new_token())
     async with nats_server.running(spec) as server:
         connection = await connect([server.url], name="test", token=server.token, within_s=WAIT_S)
         try:

@@ -61,6 +61,7 @@ from efferent.common.jetstream.feed import JetStreamFeed
 from efferent.common.jetstream.session_log import JetStreamSessionLog
 from efferent.common.runtime import nats_server
 from efferent.common.runtime.clock import RandomSeeds, SystemClock
+from efferent.common.runtime.free_port import free_port
 from efferent.gateway.sessions.projected import Deletion
 from efferent.gateway.sessions.services import SessionParts, SessionServices
 from efferent.gateway.streams.live_reader import Reader
@@ -225,7 +226,7 @@ class Rig:
 @asynccontextmanager
 async def rig(folder: Path) -> AsyncIterator[Rig]:
     """Session services over a server of their own."""
-    spec = nats_server.ServerSpec(folder=folder / "nats", port=nats_server.free_port(), token=nats_server.new_token())
+    spec = nats_server.ServerSpec(folder=folder / "nats", port=free_port(), token=nats_server.new_token())
     async with nats_server.running(spec) as server:
         connection = await connect([server.url], name="test", token=server.token, within_s=WAIT_S)
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from efferent.common.runtime import nats_server
+from efferent.common.runtime.free_port import free_port
 from efferent.common.testing.in_memory_log import InMemoryControlLog
 from efferent.common.testing.in_memory_stream import InMemoryStream
 from efferent.gateway.app import CONTROL_FILE
@@ -129,7 +130,7 @@ async def test_names_stay_unique_across_replicas(nats_address: ServerAddress, tm
 
 
 async def test_a_crash_of_the_log_loses_nothing_and_lists_go_on(tmp_path: Path) -> None:
-    spec = nats_server.ServerSpec(folder=tmp_path / "nats", port=nats_server.free_port(), token=nats_server.new_token())
+    spec = nats_server.ServerSpec(folder=tmp_path / "nats", port=free_port(), token=nats_server.new_token())
     async with (
         nats_server.running(spec) as server,
         serve(ServerAddress(server.url, server.token), tmp_path / "d") as up,
@@ -144,7 +145,7 @@ async def test_a_crash_of_the_log_loses_nothing_and_lists_go_on(tmp_path: Path) 
 
 
 async def test_a_record_that_cannot_be_read_is_counted_and_hides_nothing_else(tmp_path: Path) -> None:
-    spec = nats_server.ServerSpec(folder=tmp_path / "nats", port=nats_server.free_port(), token=nats_server.new_token())
+    spec = nats_server.ServerSpec(folder=tmp_path / "nats", port=free_port(), token=nats_server.new_token())
     async with (
         nats_server.running(spec) as server,
         serve(ServerAddress(server.url, server.token), tmp_path / "d") as up,

@@ -16,6 +16,7 @@ from efferent.common.domain.refusals import InvalidRequest as DomainInvalidReque
 from efferent.common.domain.refusals import NotFound as DomainNotFound
 from efferent.common.ports import LogConflict, LogUnavailable
 from efferent.common.runtime import nats_server
+from efferent.common.runtime.free_port import free_port
 from efferent.gateway import errors, request_body
 from efferent.gateway.http_server import HEADER_BYTES_MAX, HEADERS_MAX
 from services.gateway.tests.gateway_rig import BETA, VERSION, Served, ServerAddress, serve
@@ -169,7 +170,7 @@ async def test_after_a_refusal_the_connection_serves_the_next_request(served: Se
 @pytest.fixture
 async def own(tmp_path: Path) -> AsyncIterator[Served]:
     """A gateway over a log that no other test sees."""
-    spec = nats_server.ServerSpec(folder=tmp_path / "nats", port=nats_server.free_port(), token=nats_server.new_token())
+    spec = nats_server.ServerSpec(folder=tmp_path / "nats", port=free_port(), token=nats_server.new_token())
     async with (
         nats_server.running(spec) as server,
         serve(ServerAddress(server.url, server.token), tmp_path / "data") as running,
@@ -178,7 +179,7 @@ async def own(tmp_path: Path) -> AsyncIterator[Served]:
 
 
 async def test_without_the_log_changes_and_lists_answer_overloaded(tmp_path: Path) -> None:
-    spec = nats_server.ServerSpec(folder=tmp_path / "nats", port=nats_server.free_port(), token=nats_server.new_token())
+    spec = nats_server.ServerSpec(folder=tmp_path / "nats", port=free_port(), token=nats_server.new_token())
     async with nats_server.running(spec) as server:
         address = ServerAddress(server.url, server.token)
         async with serve(address, tmp_path / "data", readiness_check_s=0.5) as served:
@@ -203,7 +204,7 @@ async def test_without_the_log_changes_and_lists_answer_overloaded(tmp_path: Pat
 async def test_a_full_log_answers_overloaded_and_keeps_what_it_has(tmp_path: Path) -> None:
     spec = nats_server.ServerSpec(
         folder=tmp_path / "nats",
-        port=nats_server.free_port(),
+        port=free_port(),
         token=nats_server.new_token(),
         store_bytes_max=64 * 1024,
     )

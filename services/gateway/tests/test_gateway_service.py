@@ -15,6 +15,7 @@ from efferent.common.jetstream import api
 from efferent.common.jetstream.live import PresenceBeacon
 from efferent.common.ports import LogUnavailable
 from efferent.common.runtime import nats_server
+from efferent.common.runtime.free_port import free_port
 from efferent.gateway.adapters.hands import GatewayHands
 from efferent.gateway.app import build
 from services.gateway.tests.gateway_rig import BETA, CLOCK, VERSION, WAIT_S, Served, ServerAddress, serve, settings
@@ -88,7 +89,7 @@ async def test_with_a_brain_and_hands_a_gateway_is_ready(nats_address: ServerAdd
 
 
 async def test_readiness_names_the_stream_that_takes_no_appends(tmp_path: Path) -> None:
-    spec = nats_server.ServerSpec(tmp_path / "nats", nats_server.free_port(), nats_server.new_token())
+    spec = nats_server.ServerSpec(tmp_path / "nats", free_port(), nats_server.new_token())
     async with (
         nats_server.running(spec) as nats,
         serve(ServerAddress(nats.url, nats.token), tmp_path / "data") as served,
@@ -142,7 +143,7 @@ async def test_a_drain_ends_streams_and_takes_no_more_connections(served: Served
 
 
 async def test_a_request_that_is_being_served_is_answered_before_a_drain_ends(tmp_path: Path) -> None:
-    spec = nats_server.ServerSpec(folder=tmp_path / "nats", port=nats_server.free_port(), token=nats_server.new_token())
+    spec = nats_server.ServerSpec(folder=tmp_path / "nats", port=free_port(), token=nats_server.new_token())
     async with (
         nats_server.running(spec) as server,
         serve(ServerAddress(server.url, server.token), tmp_path / "d") as up,

@@ -8,6 +8,7 @@ import pytest
 
 from efferent.common.jetstream.connection import connect
 from efferent.common.runtime import nats_server
+from efferent.common.runtime.free_port import free_port
 from services.gateway.tests.session_api import Api, api, message, served
 from services.gateway.tests.session_rig import WAIT_S
 
@@ -140,7 +141,7 @@ async def test_a_cursor_keeps_its_order_and_its_filter_of_time(tmp_path: Path) -
 
 
 async def test_a_write_through_one_gateway_is_seen_through_another(tmp_path: Path) -> None:
-    spec = nats_server.ServerSpec(folder=tmp_path / "n", port=nats_server.free_port(), token=nats_server.new_token())
+    spec = nats_server.ServerSpec(folder=tmp_path / "n", port=free_port(), token=nats_server.new_token())
     async with nats_server.running(spec) as server:
         connection = await connect([server.url], name="test", token=server.token, within_s=WAIT_S)
         async with (

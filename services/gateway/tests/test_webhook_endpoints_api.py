@@ -16,6 +16,7 @@ from efferent.common.control.webhook_endpoints import HOME, WEBHOOK_ENDPOINTS, S
 from efferent.common.domain.webhook_types import WEBHOOK_TYPES
 from efferent.common.jetstream.data_keys import JetStreamDataKeys
 from efferent.common.runtime import nats_server
+from efferent.common.runtime.free_port import free_port
 from efferent.common.runtime.metrics import Metrics
 from efferent.common.runtime.nats_server import ServerSpec
 from efferent.common.secrets.box import SecretBox
@@ -33,7 +34,7 @@ NEVER = "whep_aaaaaaaaaaaaaaaaaaaaaaaa"
 @pytest.fixture
 async def home(tmp_path: Path) -> AsyncIterator[Served]:
     """A gateway on a log of its own, called with a key of the default workspace."""
-    spec = ServerSpec(folder=tmp_path / "nats", port=nats_server.free_port(), token=nats_server.new_token())
+    spec = ServerSpec(folder=tmp_path / "nats", port=free_port(), token=nats_server.new_token())
     async with nats_server.running(spec) as server, serve(ServerAddress(server.url, spec.token), tmp_path) as served:
         served.key, made = await api_keys.create_key(served.control_log, name="home", clock=CLOCK)
         served.key_id, served.workspace_id = made.id, HOME

@@ -15,13 +15,13 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from efferent.cli.errors import CommandError
+from efferent.common.runtime.free_port import free_port, is_free
 
 FORMAT: Final = 1
 NATS_FOLDER: Final = "nats"
@@ -128,9 +128,9 @@ class DataFolder:
         """Port and token of the embedded nats-server: the same as last time when the port is still free."""
         file = self.path / "run" / "nats.json"
         known = read_nats_access(self.path)
-        if known is not None and _is_free(known.port):
+        if known is not None and is_free(known.port):
             return known
-        access = NatsAccess(port=_free_port(), token=known.token if known is not None else secrets.token_urlsafe(32))
+        access = NatsAccess(port=free_port(), token=known.token if known is not None else secrets.token_urlsafe(32))
         file.parent.mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
         _write_private(file, json.dumps({"port": access.port, "token": access.token}))
         return access
@@ -212,20 +212,3 @@ def _write_private(file: Path, text: str) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(file)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -11,7 +11,7 @@ from efferent.common.blobs import s3, streamed_body
 from efferent.common.blobs.opening import open_blobs
 from efferent.common.blobs.s3 import PART_BYTES, UPLOADS_MAX, S3Address, S3Blobs
 from efferent.common.ports import BlobsUnavailable
-from efferent.common.runtime.nats_server import free_port
+from efferent.common.runtime.free_port import free_port
 from efferent.common.runtime.settings import BlobSettings
 from libs.common.tests.files.chunked import chunked
 from tests.support.s3_server import BUCKET, S3Server, running_s3_server

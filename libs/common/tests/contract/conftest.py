@@ -18,6 +18,7 @@ from efferent.common.jetstream.session_log import JetStreamSessionLog
 from efferent.common.ports import BlobStore, IdSource
 from efferent.common.runtime import nats_server
 from efferent.common.runtime.clock import RandomSeeds
+from efferent.common.runtime.free_port import free_port
 from efferent.common.runtime.nats_server import ClusterSpec, ServerSpec
 from efferent.common.testing.in_memory_blobs import InMemoryBlobs
 from efferent.common.testing.in_memory_inbound import InMemoryDurable, InMemoryInboundConsumer
@@ -71,7 +72,7 @@ def memory_world() -> LogWorld:
 async def server_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LogWorld]:
     """One embedded server, as on one machine."""
     folder = tmp_path_factory.mktemp("server")
-    spec = ServerSpec(folder=folder / "nats", port=nats_server.free_port(), token=nats_server.new_token())
+    spec = ServerSpec(folder=folder / "nats", port=free_port(), token=nats_server.new_token())
     async with nats_server.running(spec) as server:
         connection = await connect([server.url], token=server.token, name="contract", within_s=10)
         await streams.declare(connection)
@@ -94,11 +95,11 @@ async def cluster_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
 
 def _cluster_specs(folder: Path) -> list[ServerSpec]:
     token = nats_server.new_token()
-    routes = tuple(nats_server.free_port() for _ in range(3))
+    routes = tuple(free_port() for _ in range(3))
     return [
         ServerSpec(
             folder=folder / f"nats-{index}",
-            port=nats_server.free_port(),
+            port=free_port(),
             token=token,
             name=f"nats-{index}",
             cluster=ClusterSpec(port=route, route_ports=routes),

@@ -10,6 +10,7 @@ from efferent.common.jetstream.connection import Connection, connect
 from efferent.common.ports import IdSource
 from efferent.common.runtime import nats_server
 from efferent.common.runtime.clock import RandomSeeds
+from efferent.common.runtime.free_port import free_port
 from efferent.common.runtime.nats_server import RunningServer, ServerSpec
 
 
@@ -22,7 +23,7 @@ def source() -> IdSource:
 @pytest.fixture
 def spec(tmp_path: Path) -> ServerSpec:
     """A server that does not run yet."""
-    return ServerSpec(folder=tmp_path / "nats", port=nats_server.free_port(), token=nats_server.new_token())
+    return ServerSpec(folder=tmp_path / "nats", port=free_port(), token=nats_server.new_token())
 
 
 @pytest.fixture

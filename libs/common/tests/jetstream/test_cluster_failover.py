@@ -16,6 +16,7 @@ from efferent.common.jetstream.inbound import ConsumerSpec, JetStreamInboundCons
 from efferent.common.jetstream.session_log import JetStreamSessionLog
 from efferent.common.ports import IdSource
 from efferent.common.runtime import nats_server
+from efferent.common.runtime.free_port import free_port
 from efferent.common.runtime.nats_server import ClusterSpec, RunningServer, ServerSpec
 from efferent.common.testing.in_memory_blobs import InMemoryBlobs
 from efferent.common.testing.records import message_record, new_session_id, text_of
@@ -40,14 +41,14 @@ class Cluster:
 @pytest.fixture
 async def cluster(spec: ServerSpec, tmp_path: Path) -> AsyncIterator[Cluster]:
     """A cluster with its streams."""
-    routes = tuple(nats_server.free_port() for _ in range(3))
+    routes = tuple(free_port() for _ in range(3))
     servers: dict[str, RunningServer] = {}
     async with AsyncExitStack() as stack:
         for index, route in enumerate(routes):
             one = replace(
                 spec,
                 folder=tmp_path / f"nats-{index}",
-                port=nats_server.free_port(),
+                port=free_port(),
                 name=f"nats-{index}",
                 cluster=ClusterSpec(port=route, route_ports=routes),
             )

@@ -7,12 +7,13 @@ import pytest
 from efferent.common.jetstream.connection import Connection, Message, RequestFailed, connect
 from efferent.common.ports import LogUnavailable
 from efferent.common.runtime import nats_server
+from efferent.common.runtime.free_port import free_port
 from efferent.common.runtime.nats_server import RunningServer, ServerSpec
 
 
 async def test_no_server_within_the_time_is_unavailable() -> None:
     with pytest.raises(LogUnavailable, match="no NATS server"):
-        await connect([f"nats://127.0.0.1:{nats_server.free_port()}"], name="test", within_s=0.2)
+        await connect([f"nats://127.0.0.1:{free_port()}"], name="test", within_s=0.2)
 
 
 async def test_connect_waits_for_a_server_that_starts_later(spec: ServerSpec) -> None:

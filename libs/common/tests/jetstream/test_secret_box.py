@@ -13,6 +13,7 @@ from efferent.common.jetstream.data_keys import JetStreamDataKeys
 from efferent.common.jetstream.leases import JetStreamLeases
 from efferent.common.runtime import nats_server
 from efferent.common.runtime.clock import RandomSeeds
+from efferent.common.runtime.free_port import free_port
 from efferent.common.runtime.nats_server import ServerSpec
 from efferent.common.secrets import root_key
 from efferent.common.secrets.box import SecretBox, WrongRootKey
@@ -74,7 +75,7 @@ async def test_a_shredded_key_is_in_none_of_the_servers_files(tmp_path: Path) ->
     def places_of(needle: bytes) -> list[Path]:
         return [path for path in spec.folder.rglob("*") if path.is_file() and needle in path.read_bytes()]
 
-    spec = ServerSpec(folder=tmp_path / "nats", port=nats_server.free_port(), token=nats_server.new_token())
+    spec = ServerSpec(folder=tmp_path / "nats", port=free_port(), token=nats_server.new_token())
     async with nats_server.running(spec) as server:
         connection = await connect([server.url], name="test", token=spec.token, within_s=10)
         await streams.declare(connection)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from efferent.automation.settings import AutomationSettings
 from efferent.common.control.aggregates import Aggregates
+from efferent.common.jetstream import subjects
 from efferent.common.jetstream.connection import Connection
 from efferent.common.jetstream.durable import DurableSpec
 from efferent.common.model_config import ModelConfigs
@@ -29,6 +30,25 @@ class Later(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Need:
+    """What makes records matter to a reactor: a record of the control plane. Nobody asks for what came before it."""
+
+    family: str
+    """Whose records may be it: the second token of their subjects."""
+    counts: Callable[[RawRecord], bool] = lambda _: True
+    """Which of these are it."""
+
+    @property
+    def pattern(self) -> str:
+        """The subjects of the family."""
+        return subjects.control_of_family(self.family)
+
+    def is_met_by(self, raw: RawRecord) -> bool:
+        """Whether this record of the control plane is such a one."""
+        return raw.subject.startswith(self.pattern.removesuffix(">")) and self.counts(raw)
+
+
+@dataclass(frozen=True, slots=True)
 class RecordSubscription:
     """Records of a stream and who handles them."""
 
@@ -36,6 +56,8 @@ class RecordSubscription:
     handle: Handle
     in_flight_max: int = 16
     """Records that this process handles at once."""
+    need: Need | None = None
+    """Until it is met there is no consumer, which would cost something with every record; None: always needed."""
 
 
 @dataclass(frozen=True, slots=True)

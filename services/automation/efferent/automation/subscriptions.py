@@ -3,13 +3,19 @@
 The only module that knows FastStream, which takes a moment to import: it is imported when the service starts.
 """
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from efferent.automation.reactor import Later, RecordSubscription
-from efferent.common.jetstream import durable
+from efferent.automation.reactor import Later, Need, RecordSubscription
+from efferent.common.domain import timestamp
+from efferent.common.jetstream import api, durable, subjects
 from efferent.common.jetstream.connection import Connection, LibraryError
+from efferent.common.jetstream.feed import JetStreamFeed
+from efferent.common.jetstream.reading import StreamReader
 from efferent.common.ports import LogUnavailable, RawRecord
 from efferent.common.runtime.settings import NatsSettings
 
@@ -20,6 +26,10 @@ FAILED_DELAY_S: Final = 1.0
 FAILED_DELAY_MAX_S: Final = 60.0
 """An error brings the record again after a delay that doubles with each delivery, up to this."""
 
+CLOCKS_APART_S: Final = 2.0
+"""How far the clocks of two servers of a cluster may be apart: one takes control records, another those of sessions."""
+WATCH_CHECK_S: Final = 10.0
+"""How long at most until a need is seen whose live record was lost."""
 PULL_WAIT_S: Final = 5.0
 DRAIN_WITHIN_S: Final = 0.4
 _RECONNECT_WAIT_S: Final = 1
@@ -29,34 +39,129 @@ logger = logging.getLogger("efferent.automation")
 
 
 class Subscriptions:
-    """All subscriptions of one process, on a connection of their own."""
+    """All subscriptions of one process, on connections of their own."""
 
-    def __init__(self, connection: Connection, nats: NatsSettings, wanted: Sequence[RecordSubscription]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        nats: NatsSettings,
+        wanted: Sequence[RecordSubscription],
+        *,
+        clocks_apart_s: float = CLOCKS_APART_S,
+    ) -> None:
+        self._clocks_apart_s = clocks_apart_s
         self._connection = connection
         self._nats = nats
-        self._wanted = tuple(wanted)
-        self._broker: NatsBroker | None = None
+        self._reader = StreamReader(connection, subjects.CONTROL)
+        self._needed = [subscription for subscription in wanted if subscription.need is None]
+        self._waiting = [(subscription, subscription.need) for subscription in wanted if subscription.need is not None]
+        self._looked_to = 0
+        """Up to here no record of the control plane meets a need that waits."""
+        self._brokers: list[NatsBroker] = []
+        self._watching: asyncio.Task[None] | None = None
 
     async def declare(self) -> None:
-        """Make the consumers, or bring them up to date. Raises LogUnavailable."""
-        for subscription in self._wanted:
+        """Make the consumers that are needed, or bring them up to date. Raises LogUnavailable."""
+        for subscription in self._needed:
             await durable.declare(self._connection, subscription.consumer)
+        self._looked_to = await self._reader.last_sequence(subjects.all_of(subjects.CONTROL))
+        for subscription, need in tuple(self._waiting):
+            first = await self._first_that_meets(need)
+            if first is not None:
+                await self._declare_since(subscription, first)
+                self._waiting.remove((subscription, need))
+                self._needed.append(subscription)
 
     async def start(self) -> None:
-        """Begin to deliver."""
-        if not self._wanted:
-            return
-        self._broker = build_broker(self._nats, self._wanted)
-        await self._broker.start()
+        """Begin to deliver, and wait for what is not needed yet."""
+        if self._needed:
+            await self._deliver(self._needed)
+        if self._waiting:
+            self._watching = asyncio.create_task(self._watch(), name="needs of subscriptions")
 
     async def drain(self) -> None:
         """Deliver nothing more and let handlers end; what they do not finish is delivered again."""
-        if self._broker is not None:
-            broker, self._broker = self._broker, None
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.cancel()
+            await asyncio.wait([watching])
+        brokers, self._brokers = self._brokers, []
+        await asyncio.gather(*map(_stop, brokers))
+
+    async def _first_that_meets(self, need: Need) -> RawRecord | None:
+        async with contextlib.aclosing(self._reader.pages(need.pattern, after=0, reach=None)) as pages:
+            async for page in pages:
+                first = _first_in(page, need)
+                if first is not None:
+                    return first
+        return None
+
+    async def _declare_since(self, subscription: RecordSubscription, first: RawRecord) -> None:
+        """Make a consumer of what comes after a record. Raises LogUnavailable.
+
+        All replicas say the same start: it is the log's, and the record is the first of its kind for all of them.
+        """
+        found = await self._reader.next(first.subject, after=first.sequence - 1)
+        since = None if found is None else timestamp.later(found.taken_at, -self._clocks_apart_s)
+        await durable.declare(self._connection, replace(subscription.consumer, start_at=since))
+
+    async def _deliver(self, subscriptions: Sequence[RecordSubscription]) -> None:
+        broker = build_broker(self._nats, subscriptions)
+        self._brokers.append(broker)
+        try:
+            await broker.start()
+        except Exception:
+            self._brokers.remove(broker)
+            await _stop(broker)
+            raise
+
+    async def _watch(self) -> None:
+        """Begin with each subscription when its need is met."""
+        feed = JetStreamFeed(self._connection, subjects.CONTROL, check_interval_s=WATCH_CHECK_S)
+        async with contextlib.aclosing(feed.follow(after=self._looked_to)) as batches:
+            async for batch in batches:
+                met = [
+                    (subscription, first)
+                    for subscription, need in self._waiting
+                    if (first := _first_in(batch, need)) is not None
+                ]
+                if met:
+                    await self._begin(met)
+                    begun = [subscription for subscription, _ in met]
+                    self._waiting = [waiting for waiting in self._waiting if waiting[0] not in begun]
+                if not self._waiting:
+                    return
+
+    async def _begin(self, met: Sequence[tuple[RecordSubscription, RawRecord]]) -> None:
+        """Declare and deliver what is needed since these records; tried until it succeeds."""
+        deadline = api.Deadline.never()
+        names = {"consumers": [subscription.consumer.durable for subscription, _ in met]}
+        while True:
             try:
-                await broker.stop()
-            except LibraryError as error:  # without a server nothing more is delivered either
-                logger.info("the subscriptions end without the log: %s", error)
+                for subscription, first in met:
+                    await self._declare_since(subscription, first)
+                await self._deliver([subscription for subscription, _ in met])
+            except (LogUnavailable, LibraryError) as error:
+                logger.warning("subscriptions that are needed now cannot begin: %s", error, extra=names)
+                await deadline.pause(self._connection, error)
+            except Exception as error:
+                # A defect: nothing of them is handled until the next try, instead of never and without a word.
+                logger.error("subscriptions that are needed now could not begin", exc_info=error, extra=names)
+                await deadline.pause(self._connection, error)
+            else:
+                logger.info("subscriptions that are needed now have begun", extra=names)
+                return
+
+
+def _first_in(records: Sequence[RawRecord], need: Need) -> RawRecord | None:
+    return next(filter(need.is_met_by, records), None)
+
+
+async def _stop(broker: "NatsBroker") -> None:
+    try:
+        await broker.stop()
+    except LibraryError as error:  # without a server nothing more is delivered either
+        logger.info("the subscriptions end without the log: %s", error)
 
 
 def build_broker(nats: NatsSettings, wanted: Sequence[RecordSubscription]) -> "NatsBroker":

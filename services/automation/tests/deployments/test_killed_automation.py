@@ -14,6 +14,7 @@ from efferent.common.domain.resources.deployment import CronSchedule
 from efferent.common.jetstream import streams
 from efferent.common.jetstream.connection import connect
 from efferent.common.runtime import nats_server
+from efferent.common.runtime.free_port import free_port
 from efferent.common.runtime.nats_server import ServerSpec
 from efferent.common.runtime.settings import NatsSettings
 from services.automation.tests.deployments.deployment_rig import Stage
@@ -79,7 +80,7 @@ async def test_killing_it_in_the_middle_neither_loses_nor_doubles_a_run(stage: S
 
 
 async def test_a_log_that_was_away_is_worked_on_when_it_is_back(tmp_path: Path) -> None:
-    spec = ServerSpec(folder=tmp_path / "nats", port=nats_server.free_port(), token=nats_server.new_token())
+    spec = ServerSpec(folder=tmp_path / "nats", port=free_port(), token=nats_server.new_token())
     async with nats_server.running(spec) as server:
         connection = await connect([server.url], token=server.token, name="test", within_s=10)
         await streams.declare(connection)

@@ -21,7 +21,15 @@ from efferent.common.jetstream.webhook_queue import FailureStreaks, WebhookQueue
 from efferent.common.ports import LogConflict
 from efferent.common.runtime.settings import NatsSettings
 from efferent.common.testing.fake_clock import FakeClock
-from services.automation.tests.webhooks.rig import ORGANIZATION, Webhooks, eventually, running, started, until_empty
+from services.automation.tests.webhooks.rig import (
+    ORGANIZATION,
+    WITHIN_S,
+    Webhooks,
+    eventually,
+    running,
+    started,
+    until_empty,
+)
 from tests.support.webhook_receiver import Received, Receiver, receiving
 
 WORKSPACE = WorkspaceId("wrkspc_aaaaaaaa")
@@ -212,7 +220,7 @@ async def test_an_endpoint_that_does_not_answer_in_time_is_tried_again(
 
 async def test_an_answer_without_end_is_not_read(connection: Connection, nats: NatsSettings, tmp_path: Path) -> None:
     written = 0
-    pouring_began = asyncio.Event()
+    pouring_began, pouring_ended = asyncio.Event(), asyncio.Event()
 
     async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal written
@@ -224,7 +232,10 @@ async def test_an_answer_without_end_is_not_read(connection: Connection, nats: N
                 written += 65_536
                 await writer.drain()
         except ConnectionError:
+            pass
+        finally:
             writer.close()
+            pouring_ended.set()
 
     pouring = await asyncio.start_server(pour, "127.0.0.1", 0)
     async with pouring, running(connection, nats, tmp_path) as webhooks:
@@ -232,6 +243,8 @@ async def test_an_answer_without_end_is_not_read(connection: Connection, nats: N
         await agent_changed(webhooks)
         await pouring_began.wait()
         await until_empty(connection, made.id)
+        async with asyncio.timeout(WITHIN_S):
+            await pouring_ended.wait()
         assert written < 32 * 1024 * 1024
         assert (await FailureStreaks(connection).read(made.id))[0] is None
 

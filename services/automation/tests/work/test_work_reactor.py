@@ -8,17 +8,29 @@ import pytest
 
 from efferent.automation.reactor import Later
 from efferent.automation.subscriptions import Subscriptions
+from efferent.common.control.kinds import subject_of
 from efferent.common.domain.commands import ArchiveSession, InterruptDraft, ToolResultDraft
 from efferent.common.domain.content import TextBlock
+from efferent.common.domain.control.environment import (
+    ENVIRONMENT,
+    CloudPatch,
+    ConfigPatch,
+    CreateEnvironment,
+    SelfHostedPatch,
+)
+from efferent.common.domain.control.environment import decide as decide_environment
+from efferent.common.domain.ids import EnvironmentId, WorkspaceId
 from efferent.common.domain.resources.environment import CloudConfig
-from efferent.common.jetstream import subjects
+from efferent.common.jetstream import api, subjects
 from efferent.common.jetstream.connection import Connection
+from efferent.common.jetstream.control_log import JetStreamControlLog
 from efferent.common.jetstream.feed import JetStreamFeed
 from efferent.common.runtime.settings import NatsSettings
 from efferent.common.testing.specification import Story, call, message, say
 from services.automation.tests.work.work_stage import TTL_S, Stage, stage
 
 WITHIN_S = 30.0
+WORKSPACE = WorkspaceId("wrkspc_a")
 
 
 @pytest.fixture
@@ -154,14 +166,27 @@ async def test_what_is_remembered_of_sessions_is_bounded(session: Stage) -> None
     assert len(session.reactor._environments) == 2
 
 
-async def test_records_reach_the_reactor_through_its_subscriptions(
+async def test_records_reach_the_reactor_from_the_first_self_hosted_environment_on(
     session: Stage, connection: Connection, nats: NatsSettings
 ) -> None:
-    await session.written()
+    log = JetStreamControlLog(connection)
+
+    async def made(environment_id: str, config: ConfigPatch) -> None:
+        command = CreateEnvironment(EnvironmentId(environment_id), name=f"self_hosted {environment_id}", config=config)
+        change = decide_environment(None, command, session.now)
+        assert change is not None
+        record = ENVIRONMENT.encode(change, at=session.now, workspace_id=WORKSPACE, actor=None)
+        await log.append(subject_of(ENVIRONMENT, WORKSPACE, environment_id), record, expected=0)
+
     running = Subscriptions(connection, nats, session.reactor.subscriptions())
+    await made("env_1", CloudPatch())
     await running.declare()
     await running.start()
     try:
+        await made("env_2", CloudPatch())
+        assert not (await api.call(connection, "CONSUMER.NAMES.SESSIONS", {}))["consumers"]
+        await made("env_3", SelfHostedPatch())
+        await session.written()
         async with asyncio.timeout(WITHIN_S):
             async for batch in JetStreamFeed(connection, subjects.WORK).follow(after=0):
                 assert batch

@@ -19,6 +19,7 @@ PAUSE_FIRST_S: Final = 0.005
 PAUSE_MAX_S: Final = 0.25
 _FOR_EVER_S: Final = 1e8  # event loops do not take infinity
 
+CONSUMER_NOT_FOUND: Final = 10014
 NOT_FOUND: Final = 10037
 _SEQUENCE_NOT_FOUND: Final = 10043
 _DELETE_FAILED: Final = 10057

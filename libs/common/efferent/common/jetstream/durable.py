@@ -4,14 +4,19 @@ Who reads from them is up to the service; a declared consumer keeps its place wh
 """
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
+from efferent.common.domain.timestamp import Timestamp
 from efferent.common.jetstream import api
 from efferent.common.jetstream.connection import Connection
 from efferent.common.jetstream.subjects import Stream
 from efferent.common.ports import LogUnavailable
 
 _NS: Final = 1_000_000_000
+_POLICY: Final = "deliver_policy"
+_START_TIME: Final = "opt_start_time"
+_START: Final = (_POLICY, _START_TIME)
+_WHOLE_HISTORY: Final[dict[str, Any]] = {_POLICY: "all"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +30,16 @@ class DurableSpec:
     """How long a record may stay unanswered before it is delivered again."""
     ack_pending_max: int = 1_000
     """Records that may be unanswered at once, all replicas together."""
-    start: Literal["all", "new"] = "all"
-    """Where a consumer begins that did not exist: with the whole history, or with what comes next."""
+    start_at: Timestamp | None = None
+    """Where a consumer begins that did not exist, in the time of the stream's leader; None: with the whole history."""
 
     def configuration(self) -> dict[str, Any]:
         """The consumer as JetStream's API wants it: delivered again for ever until it is acknowledged."""
-        return {
+        start = _WHOLE_HISTORY if self.start_at is None else {_POLICY: "by_start_time", _START_TIME: self.start_at}
+        return start | {
             "durable_name": self.durable,
             "name": self.durable,
             "filter_subjects": list(self.filter_subjects),
-            "deliver_policy": self.start,
             "ack_policy": "explicit",
             "ack_wait": int(self.ack_wait_s * _NS),
             "max_ack_pending": self.ack_pending_max,
@@ -44,12 +49,24 @@ class DurableSpec:
 
 
 async def declare(connection: Connection, spec: DurableSpec) -> None:
-    """Make the consumer, or bring an existing one up to date. Raises LogUnavailable."""
-    body = {"stream_name": spec.stream, "config": spec.configuration()}
+    """Make the consumer, or bring an existing one up to date, which keeps its start. Raises LogUnavailable."""
     try:
+        start = await _existing_start(connection, spec)
+        body = {"stream_name": spec.stream, "config": spec.configuration() | start}
         await api.call(connection, f"CONSUMER.CREATE.{spec.stream}.{spec.durable}", body)
     except api.ApiError as error:
         raise LogUnavailable(str(error)) from error
+
+
+async def _existing_start(connection: Connection, spec: DurableSpec) -> dict[str, Any]:
+    """Where the consumer began, which the server does not let anybody change; nothing when there is none yet."""
+    try:
+        answer = await api.call(connection, f"CONSUMER.INFO.{spec.stream}.{spec.durable}", {})
+    except api.ApiError as error:
+        if error.error == api.CONSUMER_NOT_FOUND:
+            return {}
+        raise
+    return {_START_TIME: None} | {key: value for key, value in answer["config"].items() if key in _START}
 
 
 async def acknowledged_up_to(connection: Connection, stream: Stream, durable: str) -> int:

@@ -10,10 +10,13 @@ import base64
 import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
 
+from efferent.common.domain import timestamp
+from efferent.common.domain.timestamp import Timestamp
 from efferent.common.jetstream import api, subjects
 from efferent.common.jetstream.connection import Connection, Headers, Message, RequestFailed
 from efferent.common.ports import LogUnavailable, RawRecord
@@ -37,10 +40,11 @@ _NOT_FOUND: Final = "404"
 
 @dataclass(frozen=True, slots=True)
 class LeaderRecord:
-    """A record as the stream's leader knows it, with its message id."""
+    """A record as the stream's leader knows it, with its message id and the moment at which the leader took it."""
 
     raw: RawRecord
     message_id: str | None
+    taken_at: Timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +211,7 @@ def _leader_record(message: dict[str, Any]) -> LeaderRecord:
         payload=base64.b64decode(message.get("data", "")),
         previous=int(headers.get(EXPECTED_HEADER, 0)),
     )
-    return LeaderRecord(raw, headers.get(ID_HEADER))
+    return LeaderRecord(raw, headers.get(ID_HEADER), timestamp.from_datetime(datetime.fromisoformat(message["time"])))
 
 
 def _parse_headers(block: bytes) -> dict[str, str]:

@@ -11,7 +11,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections import deque
@@ -141,14 +140,6 @@ def version_of(binary: Path) -> tuple[int, int]:
     if match is None:
         raise ServerMissing(f"{binary} --version said nothing that looks like a version")
     return int(match[1]), int(match[2])
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def new_token() -> str:

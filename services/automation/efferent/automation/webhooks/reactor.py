@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
-from efferent.automation.reactor import Desk, RecordSubscription
+from efferent.automation.reactor import Desk, Need, RecordSubscription
 from efferent.automation.webhooks.delivery import Delivering, DeliveryParts
 from efferent.automation.webhooks.emission import Emission, EmissionParts
 from efferent.automation.webhooks.endpoints import EndpointTable
@@ -14,6 +14,7 @@ from efferent.automation.webhooks.history import LoggedHistory
 from efferent.automation.webhooks.sending import ATTEMPT_S, WebhookSender
 from efferent.automation.webhooks.work_readiness import LoggedWork
 from efferent.common.control.webhook_endpoints import SigningSecrets
+from efferent.common.domain.control.webhook_endpoint import WEBHOOK_ENDPOINT
 from efferent.common.jetstream import subjects
 from efferent.common.jetstream.data_keys import JetStreamDataKeys
 from efferent.common.jetstream.durable import DurableSpec
@@ -76,17 +77,20 @@ class WebhookReactor:
         self._tasks: list[asyncio.Task[None]] = []
 
     def subscriptions(self) -> Sequence[RecordSubscription]:
-        """All records: what concerns nobody is told by a look at its bytes."""
+        """All records from the first endpoint on: what concerns nobody is told by a look at its bytes."""
+        need = Need(WEBHOOK_ENDPOINT.subject_family)
         return (
             RecordSubscription(
                 DurableSpec(subjects.CONTROL, CONTROL_DURABLE, subjects.CONTROL_SUBJECTS),
-                self._handle_control,
+                self._emission.handle_control,
                 IN_FLIGHT_MAX,
+                need,
             ),
             RecordSubscription(
                 DurableSpec(subjects.SESSIONS, SESSIONS_DURABLE, subjects.SESSION_SUBJECTS),
                 self._emission.handle_session,
                 IN_FLIGHT_MAX,
+                need,
             ),
         )
 
@@ -113,9 +117,6 @@ class WebhookReactor:
         await self._end_tasks()
         await self._delivering.stop()
         await self._sender.close()
-
-    async def _handle_control(self, raw: RawRecord) -> None:
-        await self._emission.handle_control(raw)
 
     async def _watch(self, after: int) -> None:
         """Every replica learns of every change of an endpoint."""

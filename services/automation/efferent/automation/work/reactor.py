@@ -10,9 +10,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
-from efferent.automation.reactor import Desk, Later, RecordSubscription
+from efferent.automation.reactor import Desk, Later, Need, RecordSubscription
 from efferent.common import codec
 from efferent.common.domain import work
+from efferent.common.domain.control.aggregate import UnreadableRecord
+from efferent.common.domain.control.environment import ENVIRONMENT
 from efferent.common.domain.events import SessionCreated
 from efferent.common.domain.evolve import fold
 from efferent.common.domain.ids import EnvironmentId, SessionId
@@ -37,6 +39,16 @@ _MAY_DEMAND: Final = re.compile(
     rb'|user\.tool_result|user\.custom_tool_result|session\.deleted|session\.status_terminated)"|"blob":'
 )
 """Records of any session come by here; those without one of these words are not even parsed."""
+
+
+def _is_self_hosted(raw: RawRecord) -> bool:
+    """Whether it is a record of a self-hosted environment. One that cannot be read may be one."""
+    if b'"self_hosted"' not in raw.payload:
+        return False
+    try:
+        return isinstance(ENVIRONMENT.decode(raw.payload).data.config, SelfHostedConfig)
+    except UnreadableRecord:
+        return True
 
 
 class WorkReactor:
@@ -68,11 +80,12 @@ class WorkReactor:
         return cls(log, desk.sessions, desk.blobs, enqueuer, desk.clock)
 
     def subscriptions(self) -> Sequence[RecordSubscription]:
-        """Every session's records, and every work item."""
+        """Every session's records from the first self-hosted environment on, and every work item."""
         return (
             RecordSubscription(
                 DurableSpec(subjects.SESSIONS, "automation-work-sessions", subjects.SESSION_SUBJECTS),
                 self.handle_session,
+                need=Need(ENVIRONMENT.subject_family, _is_self_hosted),
             ),
             RecordSubscription(
                 DurableSpec(subjects.WORK, "automation-work-items", subjects.WORK_SUBJECTS), self.handle_item
