@@ -71,6 +71,7 @@ MEASURES: Final[dict[str, Measure]] = {
     "failover": failover.after_kill,
     "schedules": schedules.due_at_once,
     "memory-after": _memory_after,
+    "followed": turns.followed_text_turns,
 }
 """Every group of the table by its short name, in the order of measuring."""
 

@@ -76,9 +76,9 @@ class Client:
         agent = await self.post("/v1/agents", {"name": "bench", "model": MODEL, "tools": [tools]})
         self._environment_id, self._agent_id = environment["id"], agent["id"]
 
-    async def post(self, path: str, body: dict[str, Any]) -> Any:
+    async def post(self, path: str, body: dict[str, Any], **headers: str) -> Any:
         """Post JSON and return the answer's. Raises RuntimeError for an answer that is not 2xx."""
-        async with self.http.post(self.base_url + path, data=orjson.dumps(body)) as response:
+        async with self.http.post(self.base_url + path, data=orjson.dumps(body), headers=headers) as response:
             answer = await response.read()
             if response.status >= 300:
                 raise RuntimeError(f"{path}: {response.status} {answer[:500]!r}")

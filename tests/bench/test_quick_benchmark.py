@@ -29,6 +29,7 @@ GROUPS = {
     "fail-over",
     "deployments due at once",
     "memory, after everything above (PSS)",
+    "text turn, once webhooks and self-hosted work follow every session",
 }
 DEADLINE_S = 600
 

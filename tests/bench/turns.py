@@ -10,11 +10,13 @@ from tests.bench.figures import Figure, median, percentile
 from tests.bench.stage import Stage
 
 TEXT_GROUP: Final = "text turn: message to session.status_idle"
+FOLLOWED_GROUP: Final = "text turn, once webhooks and self-hosted work follow every session"
 TOOL_GROUP: Final = "one-tool turn (bash, warm sandbox): message to session.status_idle"
 CREATE_GROUP: Final = "sessions"
 _WARM_UP_TURNS: Final = 2
 _OPENED_AT_ONCE: Final = 20
 _ROUNDS: Final = 4
+_FOLLOWED_MAX: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,15 @@ class Load:
 async def text_turns(stage: Stage) -> list[Figure]:
     """Text turns at each number of sessions at once."""
     return await _turns(stage, TEXT_GROUP, TEXT, stage.sizes.text_turns, wanted=("<= 3 (ratio)", ">= 0.33 (ratio)"))
+
+
+async def followed_text_turns(stage: Stage) -> list[Figure]:
+    """Text turns on a server that has a webhook endpoint and a self-hosted environment: two consumers more."""
+    await stage.client.post("/v1/environments", {"name": "bench-self-hosted", "config": {"type": "self_hosted"}})
+    endpoint = {"url": "https://hooks.example.com/", "enabled_events": ["session.deleted"]}
+    await stage.client.post("/v1/organizations/webhooks", endpoint, **{"anthropic-beta": "webhooks-2026-10-07"})
+    counts = {at_once: turns // 2 for at_once, turns in stage.sizes.text_turns.items() if at_once <= _FOLLOWED_MAX}
+    return await _turns(stage, FOLLOWED_GROUP, TEXT, counts, wanted=("", ""))
 
 
 async def tool_turns(stage: Stage) -> list[Figure]:
