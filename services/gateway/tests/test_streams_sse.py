@@ -1,11 +1,13 @@
 """SSE over HTTP: headers, frames, resume, drain; and the official client reading them."""
 
 import asyncio
+import logging
 from pathlib import Path
 
 import aiohttp
 import orjson
 import pytest
+from aiohttp import web
 
 from efferent.common.domain.ids import EventId, SessionId
 from efferent.common.jetstream import subjects
@@ -239,3 +241,19 @@ async def test_streams_of_unknown_and_foreign_sessions_are_not_found(tmp_path: P
         unknown = await made.call("GET", "/v1/sessions/sesn_unknown/events/stream")
         foreign = await made.call("GET", f"/v1/sessions/{session['id']}/events/stream", key=made.other_key)
         assert [(answer.status, answer.message) for answer in (unknown, foreign)] == [(404, "Session not found.")] * 2
+
+
+async def test_a_client_that_left_before_the_headers_is_no_defect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lose(request: web.Request) -> None:
+        assert request.transport is not None
+        request.transport.abort()  # as when the client's reset comes in
+
+    async with api(tmp_path) as made:
+        session = await made.session()
+        monkeypatch.setattr(sse, "resume_position", lose)
+        with pytest.raises(aiohttp.ClientError):
+            await made.call("GET", f"/v1/sessions/{session['id']}/events/stream")
+        assert (await made.call("GET", f"/v1/sessions/{session['id']}")).status == 200
+    assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []

@@ -1,7 +1,6 @@
 """Three implementations of the log's ports: memory, one embedded server, a cluster of three at three replicas."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import cast
 
 import pytest
@@ -19,12 +18,13 @@ from efferent.common.ports import BlobStore, IdSource
 from efferent.common.runtime import nats_server
 from efferent.common.runtime.clock import RandomSeeds
 from efferent.common.runtime.free_port import free_port
-from efferent.common.runtime.nats_server import ClusterSpec, ServerSpec
+from efferent.common.runtime.nats_server import ServerSpec
 from efferent.common.testing.in_memory_blobs import InMemoryBlobs
 from efferent.common.testing.in_memory_inbound import InMemoryDurable, InMemoryInboundConsumer
 from efferent.common.testing.in_memory_log import InMemoryControlLog, InMemoryFeed, InMemorySessionLog
 from efferent.common.testing.in_memory_stream import InMemoryStream
 from efferent.common.testing.log_world import LogWorld
+from efferent.common.testing.nats_cluster import running_cluster
 
 UNREADABLE_DELAY_S = 0.2
 
@@ -84,28 +84,12 @@ async def server_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 async def cluster_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LogWorld]:
     """Three embedded servers, streams at three replicas."""
     folder = tmp_path_factory.mktemp("cluster")
-    one, two, three = _cluster_specs(folder)
-    async with nats_server.running(one), nats_server.running(two), nats_server.running(three):
-        urls = [spec.url for spec in (one, two, three)]
-        connection = await connect(urls, token=one.token, name="contract", within_s=10)
+    async with running_cluster(folder) as servers:
+        urls, token = [server.url for server in servers.values()], next(iter(servers.values())).token
+        connection = await connect(urls, token=token, name="contract", within_s=10)
         await streams.declare(connection, replicas=3)
         yield _jetstream_world("cluster", connection, LocalFolderBlobs(folder / "blobs"))
         await connection.close()
-
-
-def _cluster_specs(folder: Path) -> list[ServerSpec]:
-    token = nats_server.new_token()
-    routes = tuple(free_port() for _ in range(3))
-    return [
-        ServerSpec(
-            folder=folder / f"nats-{index}",
-            port=free_port(),
-            token=token,
-            name=f"nats-{index}",
-            cluster=ClusterSpec(port=route, route_ports=routes),
-        )
-        for index, route in enumerate(routes)
-    ]
 
 
 def _jetstream_world(name: str, connection: Connection, blobs: BlobStore) -> LogWorld:

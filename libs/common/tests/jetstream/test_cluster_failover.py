@@ -1,24 +1,23 @@
 """A cluster of three at three replicas, when the server that leads the stream dies under load."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from efferent.common.domain.ids import SessionId
-from efferent.common.jetstream import api, streams, subjects
+from efferent.common.jetstream import streams, subjects
 from efferent.common.jetstream.connection import Connection, connect
 from efferent.common.jetstream.feed import JetStreamFeed
 from efferent.common.jetstream.inbound import ConsumerSpec, JetStreamInboundConsumer
 from efferent.common.jetstream.session_log import JetStreamSessionLog
 from efferent.common.ports import IdSource
 from efferent.common.runtime import nats_server
-from efferent.common.runtime.free_port import free_port
-from efferent.common.runtime.nats_server import ClusterSpec, RunningServer, ServerSpec
+from efferent.common.runtime.nats_server import RunningServer
 from efferent.common.testing.in_memory_blobs import InMemoryBlobs
+from efferent.common.testing.nats_cluster import leader, running_cluster
 from efferent.common.testing.records import message_record, new_session_id, text_of
 
 WRITERS, RECORDS_EACH = 6, 60
@@ -29,32 +28,16 @@ DEADLINE_S = 25.0
 class Cluster:
     """Three servers and a connection that knows all of them."""
 
-    servers: dict[str, RunningServer]
+    servers: Mapping[str, RunningServer]
     connection: Connection
-
-    async def leader(self, stream: str) -> RunningServer:
-        """The server that leads a stream."""
-        info = await api.call(self.connection, f"STREAM.INFO.{stream}", {})
-        return self.servers[info["cluster"]["leader"]]
 
 
 @pytest.fixture
-async def cluster(spec: ServerSpec, tmp_path: Path) -> AsyncIterator[Cluster]:
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
     """A cluster with its streams."""
-    routes = tuple(free_port() for _ in range(3))
-    servers: dict[str, RunningServer] = {}
-    async with AsyncExitStack() as stack:
-        for index, route in enumerate(routes):
-            one = replace(
-                spec,
-                folder=tmp_path / f"nats-{index}",
-                port=free_port(),
-                name=f"nats-{index}",
-                cluster=ClusterSpec(port=route, route_ports=routes),
-            )
-            servers[one.name] = await stack.enter_async_context(nats_server.running(one))
-        urls = [server.url for server in servers.values()]
-        connection = await connect(urls, token=spec.token, name="test", within_s=10)
+    async with running_cluster(tmp_path) as servers:
+        urls, token = [server.url for server in servers.values()], next(iter(servers.values())).token
+        connection = await connect(urls, token=token, name="test", within_s=10)
         await streams.declare(connection, replicas=3)
         yield Cluster(servers, connection)
         await connection.close()
@@ -98,7 +81,7 @@ async def test_killed_leader_loses_and_doubles_nothing_for_writers_readers_feed_
         readers = [asyncio.create_task(feed()), asyncio.create_task(consume())]
         writers = [asyncio.create_task(write(session_id)) for session_id in sessions]
         await some_written.wait()
-        await nats_server.kill(await cluster.leader(subjects.SESSIONS))
+        await nats_server.kill(await leader(cluster.servers, cluster.connection, subjects.SESSIONS))
         await asyncio.gather(*writers)
         await asyncio.gather(*readers)
         await consumer.close()

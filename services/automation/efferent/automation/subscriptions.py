@@ -116,41 +116,34 @@ class Subscriptions:
             raise
 
     async def _watch(self) -> None:
-        """Begin with each subscription when its need is met."""
-        feed = JetStreamFeed(self._connection, subjects.CONTROL, check_interval_s=WATCH_CHECK_S)
-        async with contextlib.aclosing(feed.follow(after=self._looked_to)) as batches:
-            async for batch in batches:
-                met = [
-                    (subscription, first)
-                    for subscription, need in self._waiting
-                    if (first := _first_in(batch, need)) is not None
-                ]
-                if met:
-                    await self._begin(met)
-                    begun = [subscription for subscription, _ in met]
-                    self._waiting = [waiting for waiting in self._waiting if waiting[0] not in begun]
-                if not self._waiting:
-                    return
-
-    async def _begin(self, met: Sequence[tuple[RecordSubscription, RawRecord]]) -> None:
-        """Declare and deliver what is needed since these records; tried until it succeeds."""
+        """Begin with each subscription when its need is met; tried until it succeeds."""
         deadline = api.Deadline.never()
-        names = {"consumers": [subscription.consumer.durable for subscription, _ in met]}
-        while True:
+        while self._waiting:
             try:
-                for subscription, first in met:
-                    await self._declare_since(subscription, first)
-                await self._deliver([subscription for subscription, _ in met])
+                await self._follow_needs()
             except (LogUnavailable, LibraryError) as error:
-                logger.warning("subscriptions that are needed now cannot begin: %s", error, extra=names)
+                logger.warning("subscriptions that are needed now cannot begin: %s", error)
                 await deadline.pause(self._connection, error)
             except Exception as error:
                 # A defect: nothing of them is handled until the next try, instead of never and without a word.
-                logger.error("subscriptions that are needed now could not begin", exc_info=error, extra=names)
+                logger.error("subscriptions that are needed now could not begin", exc_info=error)
                 await deadline.pause(self._connection, error)
-            else:
-                logger.info("subscriptions that are needed now have begun", extra=names)
-                return
+
+    async def _follow_needs(self) -> None:
+        """Follow the control plane until nothing waits any more. What raises can be repeated."""
+        feed = JetStreamFeed(self._connection, subjects.CONTROL, check_interval_s=WATCH_CHECK_S)
+        async with contextlib.aclosing(feed.follow(after=self._looked_to)) as batches:
+            async for batch in batches:
+                firsts = [(waiting, _first_in(batch, waiting[1])) for waiting in self._waiting]
+                met = [(waiting, first) for waiting, first in firsts if first is not None]
+                for (subscription, _), first in met:
+                    await self._declare_since(subscription, first)
+                if met:
+                    await self._deliver([subscription for (subscription, _), _ in met])
+                    self._waiting = [waiting for waiting, first in firsts if first is None]
+                if not self._waiting:
+                    return
+                self._looked_to = batch[-1].sequence
 
 
 def _first_in(records: Sequence[RawRecord], need: Need) -> RawRecord | None:

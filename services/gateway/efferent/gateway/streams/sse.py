@@ -77,12 +77,12 @@ async def stream(
         else:
             reader.start_after(opened_at)
         response = web.StreamResponse(headers=_HEADERS)
-        await response.prepare(request)
         caller = caller_of(request)
         with (
             contextlib.suppress(ConnectionResetError, LogUnavailable, TimeoutError),
             keys_of(request).while_valid(caller.key_id, reader.cut),
         ):
+            await response.prepare(request)
             async with work_of(request).while_live(caller.principal, reader.cut):
                 await _write(response, reader, heartbeat_s)
             if reader.is_cut:
