@@ -14,11 +14,11 @@ from efferent.common.jetstream import api, subjects
 from efferent.common.jetstream.connection import Connection, connect
 from efferent.common.runtime import nats_server
 from efferent.common.runtime.nats_server import RunningServer
-from efferent.common.testing.nats_cluster import leader, running_cluster
 from tests.integration.conftest import model_environ
 from tests.support.backups import everything
 from tests.support.efferent_server import API_KEY, EfferentServer
 from tests.support.model_control import ModelControl
+from tests.support.nats_cluster import leader, running_cluster
 from tests.support.playing import Played, bash, fresh_name, of_type, scripted, text_of
 
 pytestmark = pytest.mark.timeout(300)  # three nats-servers and a whole server, beside other tests

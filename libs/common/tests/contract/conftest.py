@@ -24,7 +24,7 @@ from efferent.common.testing.in_memory_inbound import InMemoryDurable, InMemoryI
 from efferent.common.testing.in_memory_log import InMemoryControlLog, InMemoryFeed, InMemorySessionLog
 from efferent.common.testing.in_memory_stream import InMemoryStream
 from efferent.common.testing.log_world import LogWorld
-from efferent.common.testing.nats_cluster import running_cluster
+from tests.support.nats_cluster import running_cluster
 
 UNREADABLE_DELAY_S = 0.2
 

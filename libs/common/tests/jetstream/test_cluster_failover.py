@@ -17,8 +17,8 @@ from efferent.common.ports import IdSource
 from efferent.common.runtime import nats_server
 from efferent.common.runtime.nats_server import RunningServer
 from efferent.common.testing.in_memory_blobs import InMemoryBlobs
-from efferent.common.testing.nats_cluster import leader, running_cluster
 from efferent.common.testing.records import message_record, new_session_id, text_of
+from tests.support.nats_cluster import leader, running_cluster
 
 WRITERS, RECORDS_EACH = 6, 60
 DEADLINE_S = 25.0
