@@ -21,7 +21,7 @@ from efferent.common.runtime.nats_server import ServerSpec, new_token, running
 from tests.support.efferent_server import SERVICES, EfferentServer
 from tests.support.secret_search import contents_below
 
-STOP_WITHIN_S: Final = 45.0
+STOP_WITHIN_S: Final = 10.0
 WITHIN_S: Final = 60.0
 START_WITHIN_S: Final = 120.0
 TLS: Final = Path(__file__).parent / "tls"

@@ -6,6 +6,7 @@ The only module that knows FastStream, which takes a moment to import: it is imp
 import asyncio
 import contextlib
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -54,7 +55,10 @@ class Subscriptions:
         self._nats = nats
         self._reader = StreamReader(connection, subjects.CONTROL)
         self._needed = [subscription for subscription in wanted if subscription.need is None]
-        self._waiting = [(subscription, subscription.need) for subscription in wanted if subscription.need is not None]
+        self._waiting: defaultdict[Need, list[RecordSubscription]] = defaultdict(list)
+        for subscription in wanted:
+            if subscription.need is not None:
+                self._waiting[subscription.need].append(subscription)
         self._looked_to = 0
         """Up to here no record of the control plane meets a need that waits."""
         self._brokers: list[NatsBroker] = []
@@ -65,12 +69,11 @@ class Subscriptions:
         for subscription in self._needed:
             await durable.declare(self._connection, subscription.consumer)
         self._looked_to = await self._reader.last_sequence(subjects.all_of(subjects.CONTROL))
-        for subscription, need in tuple(self._waiting):
+        for need in tuple(self._waiting):
             first = await self._first_that_meets(need)
             if first is not None:
-                await self._declare_since(subscription, first)
-                self._waiting.remove((subscription, need))
-                self._needed.append(subscription)
+                await self._declare_since(self._waiting[need], first)
+                self._needed += self._waiting.pop(need)
 
     async def start(self) -> None:
         """Begin to deliver, and wait for what is not needed yet."""
@@ -96,14 +99,15 @@ class Subscriptions:
                     return first
         return None
 
-    async def _declare_since(self, subscription: RecordSubscription, first: RawRecord) -> None:
-        """Make a consumer of what comes after a record. Raises LogUnavailable.
+    async def _declare_since(self, subscriptions: Sequence[RecordSubscription], first: RawRecord) -> None:
+        """Make consumers of what comes after a record. Raises LogUnavailable.
 
         All replicas say the same start: it is the log's, and the record is the first of its kind for all of them.
         """
         found = await self._reader.next(first.subject, after=first.sequence - 1)
         since = None if found is None else timestamp.later(found.taken_at, -self._clocks_apart_s)
-        await durable.declare(self._connection, replace(subscription.consumer, start_at=since))
+        for subscription in subscriptions:
+            await durable.declare(self._connection, replace(subscription.consumer, start_at=since))
 
     async def _deliver(self, subscriptions: Sequence[RecordSubscription]) -> None:
         broker = build_broker(self._nats, subscriptions)
@@ -134,13 +138,12 @@ class Subscriptions:
         feed = JetStreamFeed(self._connection, subjects.CONTROL, check_interval_s=WATCH_CHECK_S)
         async with contextlib.aclosing(feed.follow(after=self._looked_to)) as batches:
             async for batch in batches:
-                firsts = [(waiting, _first_in(batch, waiting[1])) for waiting in self._waiting]
-                met = [(waiting, first) for waiting, first in firsts if first is not None]
-                for (subscription, _), first in met:
-                    await self._declare_since(subscription, first)
-                if met:
-                    await self._deliver([subscription for (subscription, _), _ in met])
-                    self._waiting = [waiting for waiting, first in firsts if first is None]
+                for need in tuple(self._waiting):
+                    first = _first_in(batch, need)
+                    if first is not None:
+                        await self._declare_since(self._waiting[need], first)
+                        await self._deliver(self._waiting[need])
+                        del self._waiting[need]
                 if not self._waiting:
                     return
                 self._looked_to = batch[-1].sequence

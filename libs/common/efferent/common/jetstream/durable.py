@@ -13,10 +13,8 @@ from efferent.common.jetstream.subjects import Stream
 from efferent.common.ports import LogUnavailable
 
 _NS: Final = 1_000_000_000
-_POLICY: Final = "deliver_policy"
-_START_TIME: Final = "opt_start_time"
-_START: Final = (_POLICY, _START_TIME)
-_WHOLE_HISTORY: Final[dict[str, Any]] = {_POLICY: "all"}
+_START: Final = ("deliver_policy", "opt_start_time")
+"""The settings that say where a consumer begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +33,12 @@ class DurableSpec:
 
     def configuration(self) -> dict[str, Any]:
         """The consumer as JetStream's API wants it: delivered again for ever until it is acknowledged."""
-        start = _WHOLE_HISTORY if self.start_at is None else {_POLICY: "by_start_time", _START_TIME: self.start_at}
-        return start | {
+        return {
             "durable_name": self.durable,
             "name": self.durable,
             "filter_subjects": list(self.filter_subjects),
+            "deliver_policy": "all" if self.start_at is None else "by_start_time",
+            "opt_start_time": self.start_at,
             "ack_policy": "explicit",
             "ack_wait": int(self.ack_wait_s * _NS),
             "max_ack_pending": self.ack_pending_max,
@@ -66,7 +65,7 @@ async def _existing_start(connection: Connection, spec: DurableSpec) -> dict[str
         if error.error == api.CONSUMER_NOT_FOUND:
             return {}
         raise
-    return {_START_TIME: None} | {key: value for key, value in answer["config"].items() if key in _START}
+    return {key: answer["config"].get(key) for key in _START}
 
 
 async def acknowledged_up_to(connection: Connection, stream: Stream, durable: str) -> int:

@@ -40,11 +40,17 @@ _NOT_FOUND: Final = "404"
 
 @dataclass(frozen=True, slots=True)
 class LeaderRecord:
-    """A record as the stream's leader knows it, with its message id and the moment at which the leader took it."""
+    """A record as the stream's leader knows it, with its message id."""
 
     raw: RawRecord
     message_id: str | None
-    taken_at: Timestamp
+    time: str
+    """When the leader took it, as the server writes it, in nanoseconds."""
+
+    @property
+    def taken_at(self) -> Timestamp:
+        """When the leader took it."""
+        return timestamp.from_datetime(datetime.fromisoformat(self.time))
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +217,7 @@ def _leader_record(message: dict[str, Any]) -> LeaderRecord:
         payload=base64.b64decode(message.get("data", "")),
         previous=int(headers.get(EXPECTED_HEADER, 0)),
     )
-    return LeaderRecord(raw, headers.get(ID_HEADER), timestamp.from_datetime(datetime.fromisoformat(message["time"])))
+    return LeaderRecord(raw, headers.get(ID_HEADER), message["time"])
 
 
 def _parse_headers(block: bytes) -> dict[str, str]:
